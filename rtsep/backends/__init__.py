@@ -1,0 +1,1 @@
+"""Run one network step, and the hop stream around it."""

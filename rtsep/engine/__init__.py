@@ -1,0 +1,1 @@
+"""The worker between the rings, its lifecycle, its latency and its telemetry."""

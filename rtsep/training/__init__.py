@@ -1,0 +1,1 @@
+"""Data, augmentation, losses, the training loop and export."""
