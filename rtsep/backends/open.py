@@ -1,0 +1,42 @@
+"""From a backend's name to a backend."""
+
+from __future__ import annotations
+
+from rtsep.backends.base import Backend
+from rtsep.separators.registry import ModelPackage
+from rtsep.spec import BackendError
+
+BACKENDS: tuple[str, ...] = ("onnx", "torch")
+DEVICES: tuple[str, ...] = ("cpu", "cuda")
+
+
+def open_backend(
+    package: ModelPackage, backend: str = "onnx", device: str = "cpu", threads: int = 1
+) -> Backend:
+    """Load a model into a backend, state at zero.
+
+    Args:
+        package: the model; its files are taken as they are, see `ModelPackage.verify`.
+        backend: "onnx" or "torch". torch is imported only when it is asked for.
+        device: "cpu" or "cuda". What is asked for is what runs, or an error.
+        threads: CPU threads of one step.
+
+    Raises:
+        BackendError: when the backend is unknown or not installed, or the device is not there.
+        ModelError: when the model's files do not fit its manifest.
+    """
+    if device not in DEVICES:
+        raise BackendError(f"unknown device '{device}'; there are: {', '.join(DEVICES)}")
+    if threads < 1:
+        raise BackendError(f"a backend needs at least one thread, not {threads}")
+    if backend == "onnx":
+        from rtsep.backends.onnx import OnnxBackend
+
+        return OnnxBackend(package, device, threads)
+    if backend == "torch":
+        try:
+            from rtsep.backends.torch import TorchBackend
+        except ModuleNotFoundError as error:
+            raise BackendError(f"the torch backend needs {error.name}, which is not installed") from None
+        return TorchBackend(package, device, threads)
+    raise BackendError(f"unknown backend '{backend}'; there are: {', '.join(BACKENDS)}")

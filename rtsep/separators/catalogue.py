@@ -1,0 +1,92 @@
+"""The architectures that exist, and how to rebuild a trained network from a model folder. Imports torch."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any, NamedTuple
+
+from pydantic import BaseModel, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from rtsep.separators.network import CausalNetwork
+from rtsep.separators.registry import ModelPackage
+from rtsep.spec import ModelError
+
+
+class _Entry(NamedTuple):
+    module: str
+    network: str
+    config: str
+
+
+_ARCHITECTURES: dict[str, _Entry] = {
+    "causal-lstm": _Entry("rtsep.separators.causal_lstm", "CausalLSTM", "CausalLSTMConfig"),
+    "conv-tasnet": _Entry("rtsep.separators.conv_tasnet", "ConvTasNet", "ConvTasNetConfig"),
+}
+
+
+def architectures() -> list[str]:
+    """Names that `build` takes, sorted."""
+    return sorted(_ARCHITECTURES)
+
+
+def build(architecture: str, config: dict[str, Any]) -> CausalNetwork:
+    """A network with fresh weights, in evaluation mode, on the CPU.
+
+    Args:
+        architecture: one of `architectures`.
+        config: fields of its config class; those left out take their defaults.
+
+    Raises:
+        ModelError: when there is no such architecture, or the config is not one of its.
+    """
+    entry = _ARCHITECTURES.get(architecture)
+    if entry is None:
+        raise ModelError(f"no architecture is called '{architecture}'; there are: {', '.join(architectures())}")
+    module = import_module(entry.module)
+    config_class: type[BaseModel] = getattr(module, entry.config)
+    try:
+        parsed = config_class.model_validate(config)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise ModelError(f"{architecture}: config field '{field}': {first['msg']}") from None
+    network: CausalNetwork = getattr(module, entry.network)(parsed)
+    return network.eval()
+
+
+def load_weights(package: ModelPackage) -> CausalNetwork:
+    """The trained network of a model folder, in evaluation mode, on the CPU.
+
+    Raises:
+        ModelError: when the weights cannot be read, do not fit the network that the manifest describes,
+            or that network's stream is not the manifest's.
+    """
+    manifest = package.manifest
+    network = build(manifest.architecture, manifest.config)
+    if network.domain != manifest.domain or network.spec != manifest.spec:
+        raise ModelError(
+            f"{package.root}: the manifest says {manifest.domain} {manifest.spec}, "
+            f"its config makes {network.domain} {network.spec}"
+        )
+    shapes = {name: tuple(tensor.shape) for name, tensor in network.init_state().items()}
+    if shapes != {entry.name: entry.shape for entry in manifest.state}:
+        raise ModelError(f"{package.root}: the manifest's state is not that of its config")
+    try:
+        weights = load_file(package.weights)
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"{package.weights}: cannot be loaded: {error}") from None
+    wanted = network.state_dict()
+    for name, tensor in wanted.items():
+        if name not in weights:
+            raise ModelError(f"{package.weights}: has no '{name}', which the network needs")
+        if weights[name].shape != tensor.shape or weights[name].dtype != tensor.dtype:
+            raise ModelError(
+                f"{package.weights}: '{name}' is {weights[name].dtype} {list(weights[name].shape)}, "
+                f"the network needs {tensor.dtype} {list(tensor.shape)}"
+            )
+    for name in weights.keys() - wanted.keys():
+        raise ModelError(f"{package.weights}: has '{name}', which the network does not know")
+    network.load_state_dict(weights)
+    return network

@@ -1,0 +1,269 @@
+"""Causal Conv-TasNet: masks on a learned transform with windows of a millisecond.
+
+Y. Luo, N. Mesgarani, "Conv-TasNet: Surpassing ideal time-frequency magnitude masking for speech
+separation", IEEE/ACM TASLP 27(8), 2019 (arXiv:1809.07454), in its causal form: cumulative layer norm and
+convolutions that look only back. Stereo in and out with several stems follows A. Defossez, N. Usunier,
+L. Bottou, F. Bach, "Music source separation in the waveform domain", 2019 (arXiv:1911.13254).
+
+Masks on a learned transform do not make the stems sum to the mixture. What the sum lacks is shared out
+equally (S. Wisdom et al., "Differentiable consistency constraints for improved deep speech enhancement",
+ICASSP 2019, arXiv:1811.08521), in training too: with all stems at unity, nothing is lost.
+
+Arrays run (batch, frames, features): a frame's features lie together, so that a step is a chain of plain
+matrix products, and the past of a convolution is shifted in one piece.
+"""
+
+from __future__ import annotations
+
+from typing import Self
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from torch import Tensor, nn
+from torch.nn import functional
+
+from rtsep.separators.cumulative_norm import MAX_HORIZON, CumulativeNorm, Ladder, step_weights
+from rtsep.separators.network import CausalNetwork, State
+from rtsep.spec import STEMS, StreamSpec
+
+
+class ConvTasNetConfig(BaseModel):
+    """Sizes of a causal Conv-TasNet; the paper's letters in brackets.
+
+    Attributes:
+        sample_rate, channels, stems: the stream.
+        hop: samples a step; a multiple of half the window.
+        window: samples of a frame of the encoder and decoder [L], even; frames start every L / 2.
+        filters: features of a frame [N].
+        bottleneck: channels between blocks [B].
+        hidden: channels inside a block [H].
+        skip: channels of the skip path [Sc].
+        kernel: taps of a depthwise convolution [P].
+        blocks: blocks in a repeat, dilated by 1, 2, 4, ... [X].
+        repeats: of those blocks [R].
+        norm_seconds: horizon of the cumulative norms: how long they are cumulative, and how slowly
+            they forget from then on. Close to the length of training's excerpts it lets the network
+            meet nothing on stage that it has not met there.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    sample_rate: int = Field(44100, ge=8000, le=192000)
+    channels: int = Field(2, ge=1)
+    stems: tuple[str, ...] = STEMS
+    hop: int = Field(128, ge=1)
+    window: int = Field(64, ge=2)
+    filters: int = Field(256, ge=1)
+    bottleneck: int = Field(128, ge=1)
+    hidden: int = Field(256, ge=1)
+    skip: int = Field(128, ge=1)
+    kernel: int = Field(3, ge=2)
+    blocks: int = Field(8, ge=1, le=16)
+    repeats: int = Field(3, ge=1)
+    norm_seconds: float = Field(8.0, gt=0.0)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.window % 2:
+            raise ValueError(f"window must be even, not {self.window}")
+        if self.hop % self.stride:
+            raise ValueError(f"hop {self.hop} must be a multiple of half the window, {self.stride}")
+        if self.horizon > MAX_HORIZON:
+            raise ValueError(f"norm_seconds {self.norm_seconds:g} is more frames than can be counted")
+        return self
+
+    @property
+    def stride(self) -> int:
+        """Samples between frames."""
+        return self.window // 2
+
+    @property
+    def horizon(self) -> int:
+        """Horizon of the norms in frames."""
+        return max(1, round(self.norm_seconds * self.sample_rate / self.stride))
+
+    @property
+    def receptive_field(self) -> int:
+        """Samples of the past, the newest included, that reach a sample through the convolutions."""
+        frames = 1 + self.repeats * (self.kernel - 1) * (2**self.blocks - 1)
+        return (frames - 1) * self.stride + self.window
+
+
+class _Block(nn.Module):
+    """1x1 convolution, dilated depthwise convolution, and one product for both ways out."""
+
+    def __init__(self, config: ConvTasNetConfig, dilation: int, last: bool) -> None:
+        super().__init__()
+        self.dilation = dilation
+        # What the last block would hand on has no taker.
+        self.residual = 0 if last else config.bottleneck
+        self.expand = nn.Linear(config.bottleneck, config.hidden)
+        self.expand_prelu = nn.PReLU()
+        self.expand_norm = CumulativeNorm(config.hidden)
+        bound = config.kernel**-0.5
+        self.taps = nn.Parameter(torch.empty(config.kernel, config.hidden).uniform_(-bound, bound))
+        self.taps_bias = nn.Parameter(torch.zeros(config.hidden))
+        self.depth_prelu = nn.PReLU()
+        self.depth_norm = CumulativeNorm(config.hidden)
+        self.project = nn.Linear(config.hidden, self.residual + config.skip)
+
+    @property
+    def past(self) -> int:
+        """Frames of its past that the convolution needs."""
+        return (self.taps.shape[0] - 1) * self.dilation
+
+    def opened(self, x: Tensor) -> Tensor:
+        """Up to the first norm."""
+        return self.expand_prelu(self.expand(x))
+
+    def convolved(self, context: Tensor) -> Tensor:
+        """From the first norm, with `past` frames in front, up to the second."""
+        frames = context.shape[1] - self.past
+        y = self.taps_bias
+        for tap, weight in enumerate(self.taps):
+            start = tap * self.dilation
+            y = y + weight * context[:, start : start + frames]
+        return self.depth_prelu(y)
+
+    def closed(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """From the second norm: what the next block takes, and this one's share of the skip path."""
+        y = self.project(y)
+        return x + y[..., : self.residual] if self.residual else x, y[..., self.residual :]
+
+
+class ConvTasNet(CausalNetwork):
+    """Masks a learned transform of the waveform with stacks of dilated causal convolutions."""
+
+    domain = "waveform"
+    architecture = "conv-tasnet"
+
+    def __init__(self, config: ConvTasNetConfig) -> None:
+        super().__init__()
+        self.config = config
+        stems, samples = len(config.stems), config.channels * config.window
+        # A frame is whole one stride after its first half came.
+        self.spec = StreamSpec(config.sample_rate, config.channels, config.stems, config.hop, config.stride)
+        self.encoder = nn.Linear(samples, config.filters, bias=False)
+        self.norm = CumulativeNorm(config.filters)
+        self.bottleneck = nn.Linear(config.filters, config.bottleneck)
+        count = config.repeats * config.blocks
+        self.blocks = nn.ModuleList(
+            _Block(config, 2 ** (index % config.blocks), last=index == count - 1) for index in range(count)
+        )
+        self.masks_prelu = nn.PReLU()
+        self.masks = nn.Linear(config.skip, stems * config.filters)
+        self.decoder = nn.Linear(config.filters, samples, bias=False)
+
+    def forward(self, mix: Tensor) -> Tensor:
+        """(batch, channels, samples) to (batch, stems, channels, samples), aligned."""
+        samples, stride = mix.shape[-1], self.config.stride
+        # One stride of silence behind the last whole one completes the last frame.
+        strides = -(-samples // stride) + 1
+        mix = functional.pad(mix, (stride, strides * stride - samples))
+        ladder = Ladder(strides, self.config.horizon, mix.device)
+
+        features = self._encode(mix)
+        x = self.bottleneck(self.norm(features, ladder))
+        skips = features.new_zeros(())
+        for block in self._blocks():
+            y = block.expand_norm(block.opened(x), ladder)
+            y = block.convolved(functional.pad(y, (0, 0, block.past, 0)))
+            x, skip = block.closed(x, block.depth_norm(y, ladder))
+            skips = skips + skip
+        heads, tails = self._decode(features, skips)
+        late = functional.pad(tails[:, :-1], (0, 0) * 3 + (1, 0))
+        stems = self._consistent(heads + late, mix[..., :-stride])
+        return stems[..., stride : stride + samples]
+
+    def init_state(self, batch: int = 1) -> State:
+        """Zero state.
+
+        `input`: (batch, channels, stride), the newest samples. `overlap`: (batch, stems, channels, stride),
+        second half of the newest frame. `frames`: (batch, 1), how many the norms have seen, up to their
+        horizon. `norms`: (batch, 2 norms, 1, 1), all means, then all variances. `past.<i>`: (batch, frames,
+        hidden), what block i's convolution looks back on.
+        """
+        c = self.config
+        zeros = self.encoder.weight.new_zeros
+        state = {
+            "input": zeros(batch, c.channels, c.stride),
+            "overlap": zeros(batch, len(c.stems), c.channels, c.stride),
+            "frames": zeros(batch, 1),
+            "norms": zeros(batch, 2 * (1 + 2 * len(self.blocks)), 1, 1),
+        }
+        for index, block in enumerate(self._blocks()):
+            state[f"past.{index}"] = zeros(batch, block.past, c.hidden)
+        return state
+
+    def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        """One hop: (batch, channels, hop) to (batch, stems, channels, hop), `spec.delay` samples late."""
+        horizon, stride = self.config.horizon, self.config.stride
+        frames = x.shape[-1] // stride
+        weights = step_weights(state["frames"], frames, horizon)
+        statistics = _Statistics(state["norms"], weights)
+
+        mix = torch.cat((state["input"], x), dim=-1)
+        features = self._encode(mix)
+        hidden = self.bottleneck(statistics.apply(self.norm, features))
+        after: State = {}
+        skips = features.new_zeros(())
+        for index, block in enumerate(self._blocks()):
+            y = statistics.apply(block.expand_norm, block.opened(hidden))
+            context = torch.cat((state[f"past.{index}"], y), dim=1)
+            after[f"past.{index}"] = context[:, frames:]
+            y = statistics.apply(block.depth_norm, block.convolved(context))
+            hidden, skip = block.closed(hidden, y)
+            skips = skips + skip
+        heads, tails = self._decode(features, skips)
+        late = torch.cat((state["overlap"].unsqueeze(1), tails[:, :-1]), dim=1)
+        stems = self._consistent(heads + late, mix[..., :-stride])
+        now: State = {
+            "input": mix[..., -stride:],
+            "overlap": tails[:, -1],
+            "frames": (state["frames"] + frames).clamp(max=horizon),
+            "norms": statistics.after(),
+        }
+        return stems, now | after
+
+    def _blocks(self) -> list[_Block]:
+        return list(self.blocks)  # type: ignore[arg-type]
+
+    def _encode(self, mix: Tensor) -> Tensor:
+        """(batch, channels, (frames + 1) stride) to features (batch, frames, filters)."""
+        halves = mix.unflatten(-1, (-1, self.config.stride)).transpose(1, 2)
+        frames = torch.cat((halves[:, :-1], halves[:, 1:]), dim=-1)
+        return functional.relu(self.encoder(frames.flatten(2)))
+
+    def _decode(self, features: Tensor, skips: Tensor) -> tuple[Tensor, Tensor]:
+        """First and second halves of all frames, (batch, frames, stems, channels, stride) each."""
+        c = self.config
+        masks = torch.sigmoid(self.masks(self.masks_prelu(skips)))
+        masked = masks.unflatten(-1, (len(c.stems), c.filters)) * features.unsqueeze(2)
+        frames = self.decoder(masked).unflatten(-1, (c.channels, c.window))
+        return frames[..., : c.stride], frames[..., c.stride :]
+
+    def _consistent(self, halves: Tensor, mix: Tensor) -> Tensor:
+        """Lay frames end to end and share out what their sum over the stems lacks of the mixture."""
+        stems = halves.permute(0, 2, 3, 1, 4).flatten(3)
+        missing = mix.unsqueeze(1) - stems.sum(dim=1, keepdim=True)
+        return stems + missing / len(self.config.stems)
+
+
+class _Statistics:
+    """Hands each norm of a step its mean and variance, and gathers what they become."""
+
+    def __init__(self, norms: Tensor, weights: Tensor) -> None:
+        self._means, self._variances = norms.chunk(2, dim=1)
+        self._weights = weights
+        self._new_means: list[Tensor] = []
+        self._new_variances: list[Tensor] = []
+
+    def apply(self, norm: CumulativeNorm, x: Tensor) -> Tensor:
+        index = len(self._new_means)
+        y, mean, var = norm.step(x, self._means[:, index], self._variances[:, index], self._weights)
+        self._new_means.append(mean)
+        self._new_variances.append(var)
+        return y
+
+    def after(self) -> Tensor:
+        return torch.stack(self._new_means + self._new_variances, dim=1)

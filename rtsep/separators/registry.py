@@ -1,0 +1,173 @@
+"""Where models lie and how they are found: names, folders, and files that are what they should be.
+
+Loads neither torch nor ONNX Runtime: listing what is installed costs a few small files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from rtsep.separators.manifest import MANIFEST_NAME, FileEntry, Manifest
+from rtsep.spec import ModelError, StreamSpec
+
+DEFAULT_MODEL = "live"
+"""The model that commands use when none is named."""
+
+SEARCH_VARIABLE = "RTSEP_MODELS"
+"""Environment variable: folders of models, separated as in PATH, that are searched first."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelPackage:
+    """A model's folder and what its manifest says.
+
+    Attributes:
+        manifest: checked when it was read.
+        root: the folder, absolute.
+    """
+
+    manifest: Manifest
+    root: Path
+
+    @classmethod
+    def read(cls, root: Path) -> ModelPackage:
+        """Read the manifest in `root`. The files beside it are not touched: that is `verify`.
+
+        Raises:
+            ModelError: when the folder, its manifest or a field of it is missing or wrong.
+        """
+        if not root.is_dir():
+            raise ModelError(f"{root}: there is no such model folder")
+        return cls(Manifest.read(root / MANIFEST_NAME), root.resolve())
+
+    @property
+    def name(self) -> str:
+        """What `find` takes: the folder's name."""
+        return self.root.name
+
+    @property
+    def spec(self) -> StreamSpec:
+        """The stream's shape."""
+        return self.manifest.spec
+
+    @property
+    def weights(self) -> Path:
+        """The safetensors file."""
+        return self.root / self.manifest.files.weights.path
+
+    @property
+    def onnx(self) -> Path:
+        """The streaming graph."""
+        return self.root / self.manifest.files.onnx.path
+
+    def verify(self) -> None:
+        """Check that both files are there and are, byte for byte, the ones the manifest describes.
+
+        Raises:
+            ModelError: naming the first file that is missing, cut short or changed.
+        """
+        _verify(self.weights, self.manifest.files.weights)
+        _verify(self.onnx, self.manifest.files.onnx)
+
+
+def describe_file(root: Path, path: str) -> FileEntry:
+    """The manifest entry of a file that lies at `path` inside `root`."""
+    file = root / path
+    return FileEntry(path=path, sha256=_sha256(file), bytes=file.stat().st_size)
+
+
+def search_path() -> list[Path]:
+    """Folders that hold models, in the order in which they are searched.
+
+    Those of RTSEP_MODELS, the user's own, the checkout's `models/`, and what an installed rtsep carries.
+    """
+    package = Path(__file__).resolve().parent.parent
+    named = [Path(part) for part in os.environ.get(SEARCH_VARIABLE, "").split(os.pathsep) if part]
+    return [*named, user_models(), package.parent / "models", package / "shipped_models"]
+
+
+def user_models() -> Path:
+    """Where this user's own models lie, by the custom of the platform."""
+    if sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library" / "Application Support"
+    else:
+        base = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
+    return base / "rtsep" / "models"
+
+
+def available() -> list[ModelPackage]:
+    """Every model that can be found by name, sorted by it.
+
+    A name found twice counts where it is found first. A folder whose manifest is broken is left out:
+    one bad download must not hide the rest; `find` says what is wrong with it.
+    """
+    packages = []
+    for folder in _folders():
+        try:
+            packages.append(ModelPackage.read(folder))
+        except ModelError:
+            continue
+    return sorted(packages, key=lambda package: package.name)
+
+
+def find(name_or_path: str | Path = DEFAULT_MODEL) -> ModelPackage:
+    """The model of that name on the search path, or in that folder.
+
+    Args:
+        name_or_path: a name as in `available`; or a model's folder, or the manifest in it. A plain word
+            is a name first and a folder only when no model has that name.
+
+    Raises:
+        ModelError: when there is none, listing those that exist; or when its manifest is broken.
+    """
+    path = Path(name_or_path).expanduser()
+    if isinstance(name_or_path, str) and len(path.parts) == 1:
+        for folder in _folders():
+            if folder.name == name_or_path:
+                return ModelPackage.read(folder)
+    if path.name == MANIFEST_NAME and path.is_file():
+        return ModelPackage.read(path.parent)
+    if path.is_dir() or isinstance(name_or_path, Path) or len(path.parts) > 1:
+        return ModelPackage.read(path)
+    names = ", ".join(package.name for package in available())
+    existing = f"there are: {names}" if names else "none is installed"
+    raise ModelError(f"no model is called '{name_or_path}'; {existing}")
+
+
+def _folders() -> Iterator[Path]:
+    """Folders with a manifest on the search path, each name once."""
+    seen: set[str] = set()
+    for parent in search_path():
+        try:
+            children = sorted(parent.iterdir())
+        except OSError:
+            continue
+        for child in children:
+            if child.name not in seen and (child / MANIFEST_NAME).is_file():
+                seen.add(child.name)
+                yield child
+
+
+def _verify(file: Path, entry: FileEntry) -> None:
+    try:
+        size = file.stat().st_size
+        if size != entry.bytes:
+            raise ModelError(f"{file}: is {size} bytes long, the manifest says {entry.bytes}")
+        if _sha256(file) != entry.sha256:
+            raise ModelError(f"{file}: its SHA-256 is not the manifest's: the file is damaged or was changed")
+    except FileNotFoundError:
+        raise ModelError(f"{file}: missing, though the manifest names it") from None
+    except OSError as error:
+        raise ModelError(f"{file}: cannot be read: {error.strerror}") from None
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
