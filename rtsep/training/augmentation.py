@@ -1,0 +1,76 @@
+"""What is done to a stem before it goes into a mixture.
+
+Every function takes and returns float32 (2, samples) and draws from the generator it is given.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import soxr
+from numpy.typing import NDArray
+
+Audio = NDArray[np.float32]
+
+
+def rms(audio: Audio) -> float:
+    """Root mean square over both channels, of the part that sounds (blocks of 4096 above -60 dB)."""
+    usable = audio.shape[1] // 4096 * 4096
+    if usable == 0:
+        return float(np.sqrt(np.mean(np.square(audio)) + 1e-12))
+    power = np.mean(np.square(audio[:, :usable]).reshape(2, -1, 4096), axis=(0, 2))
+    sounding = power[power > 1e-6]
+    return float(np.sqrt(sounding.mean())) if sounding.size else 0.0
+
+
+def db(value: float) -> float:
+    """Decibels to a factor of amplitude."""
+    return float(10.0 ** (value / 20.0))
+
+
+def change_speed(audio: Audio, factor: float, samples: int) -> Audio:
+    """Play `factor` times faster, pitch and tempo together, and keep the first `samples`."""
+    resampled = soxr.resample(audio.T, 1000.0 * factor, 1000.0, quality="MQ").T[:, :samples]
+    if resampled.shape[1] < samples:
+        resampled = np.pad(resampled, ((0, 0), (0, samples - resampled.shape[1])))
+    return np.ascontiguousarray(resampled, dtype=np.float32)
+
+
+def shape_spectrum(audio: Audio, rng: np.random.Generator) -> Audio:
+    """A smooth random equaliser: up to 6 dB either way at six frequencies, in one transform."""
+    bins = audio.shape[1] // 2 + 1
+    anchors = np.geomspace(60.0, 16000.0, 6)
+    curve = rng.uniform(-6.0, 6.0, 6)
+    frequencies = np.linspace(0.0, 22050.0, bins)
+    gain = np.interp(np.log(np.maximum(frequencies, 20.0)), np.log(anchors), curve)
+    spectrum = np.fft.rfft(audio) * (10.0 ** (gain / 20.0))
+    return np.fft.irfft(spectrum, n=audio.shape[1]).astype(np.float32)
+
+
+def add_room(audio: Audio, rng: np.random.Generator) -> Audio:
+    """A stereo tail of decaying noise, different in each ear, after a short gap."""
+    seconds = rng.uniform(0.2, 1.6)
+    length = int(44100 * seconds)
+    time = np.arange(length) / length
+    tail = rng.standard_normal((2, length)) * np.exp(-6.9 * time)
+    # Air and walls swallow high frequencies: a one-pole low-pass in the frequency domain.
+    n = 1 << int(np.ceil(np.log2(audio.shape[1] + length)))
+    colour = 1.0 / (1.0 + np.linspace(0.0, 22050.0, n // 2 + 1) / rng.uniform(1500.0, 8000.0))
+    tail[:, : int(44100 * rng.uniform(0.005, 0.06))] = 0.0
+    wet = np.fft.irfft(np.fft.rfft(audio, n) * np.fft.rfft(tail, n) * colour, n)[:, : audio.shape[1]]
+    level = rms(wet.astype(np.float32))
+    if level == 0.0:
+        return audio
+    return (audio + wet * (rms(audio) / level * db(rng.uniform(-18.0, -3.0)))).astype(np.float32)
+
+
+def place(audio: Audio, rng: np.random.Generator) -> Audio:
+    """Swap channels, flip polarity, or narrow and tilt the image a little."""
+    if rng.random() < 0.5:
+        audio = audio[::-1]
+    if rng.random() < 0.5:
+        audio = -audio
+    if rng.random() < 0.2:
+        mono = audio.mean(axis=0)
+        pan = rng.uniform(-0.5, 0.5)
+        audio = np.stack((mono * (1.0 - max(pan, 0.0)), mono * (1.0 + min(pan, 0.0))))
+    return np.ascontiguousarray(audio, dtype=np.float32)

@@ -1,0 +1,115 @@
+"""What a training run is made of: one TOML file, validated before anything starts."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from rtsep.spec import UsageError
+
+
+class Strict(BaseModel):
+    """A table of the file: unknown keys are mistakes, not wishes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DataConfig(Strict):
+    """Where the sound comes from.
+
+    Attributes:
+        roots: folders whose sub-folders are tracks, one file a stem.
+        validation: a folder like them, never trained on.
+        cache: where decoded tracks are kept, so that a resumed run starts at once.
+        weights: how often each root is drawn from against the others, by the folder's name; 1 by default.
+        bass_in_other: names of roots whose tracks carry the bass line inside `other`: there the two
+            are trained as one.
+        workers: processes that mix examples.
+    """
+
+    roots: tuple[Path, ...] = Field(min_length=1)
+    validation: Path | None = None
+    cache: Path = Path("runs/cache")
+    weights: dict[str, float] = Field(default_factory=dict)
+    bass_in_other: tuple[str, ...] = ()
+    workers: int = Field(1, ge=0)
+
+
+class MixConfig(Strict):
+    """How examples are drawn: relative odds of each kind of example, and levels.
+
+    Attributes:
+        aligned: an excerpt as it was produced.
+        over_backing: any voice over any backing, known as vocals against accompaniment.
+        remixed: every stem from another track.
+        instrumental, vocal: one of the two alone.
+        vocal_db: range of the vocal's level against the backing's.
+        level_db: range of the whole mixture's level against full scale.
+    """
+
+    aligned: float = Field(0.25, ge=0.0)
+    over_backing: float = Field(0.35, ge=0.0)
+    remixed: float = Field(0.2, ge=0.0)
+    instrumental: float = Field(0.14, ge=0.0)
+    vocal: float = Field(0.06, ge=0.0)
+    vocal_db: tuple[float, float] = (-10.0, 6.0)
+    level_db: tuple[float, float] = (-32.0, -12.0)
+
+
+class OptimiserConfig(Strict):
+    """AdamW with a linear warm-up, a plateau and a linear decay over the last part of the run."""
+
+    steps: int = Field(ge=1)
+    batch: int = Field(16, ge=1)
+    seconds: float = Field(4.0, gt=0.1)
+    learning_rate: float = Field(1e-3, gt=0.0)
+    warm_up: int = Field(50, ge=0)
+    decay_fraction: float = Field(0.4, ge=0.0, le=1.0)
+    weight_decay: float = Field(1e-4, ge=0.0)
+    clip: float = Field(1.0, gt=0.0)
+    ema: float = Field(0.998, ge=0.0, lt=1.0)
+    seed: int = 0
+    checkpoint_every: int = Field(100, ge=1)
+    validate_every: int = Field(250, ge=1)
+
+
+class TrainConfig(Strict):
+    """One run: the network, its data and its schedule."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    architecture: str = "causal-lstm"
+    output: Path = Path("runs")
+    network: dict[str, Any] = Field(default_factory=dict)
+    data: DataConfig
+    mix: MixConfig = MixConfig()
+    optimiser: OptimiserConfig
+
+    @field_validator("architecture")
+    @classmethod
+    def _trainable(cls, value: str) -> str:
+        if value != "causal-lstm":
+            raise ValueError("only causal-lstm can be trained so far")
+        return value
+
+
+def load_config(path: Path) -> TrainConfig:
+    """Read and check a training file; relative paths in it are relative to the working folder.
+
+    Raises:
+        UsageError: one line that names the file and the first thing wrong with it.
+    """
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UsageError(f"no such training file: {path}") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UsageError(f"{path}: {error}") from None
+    try:
+        return TrainConfig.model_validate(document)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "file"
+        raise UsageError(f"{path}: {where}: {first['msg']}") from None

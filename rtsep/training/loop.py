@@ -1,0 +1,264 @@
+"""The training loop: every step a function of the step's number, so that a killed run goes on as if nothing was.
+
+Example k of step n is drawn from a generator seeded with (seed, n, k): the number of workers, a
+restart or a crash changes nothing in what the network sees. A checkpoint holds weights, their moving
+average, the optimiser and the step, and replaces the last one in one rename.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from rtsep.evaluation.metrics import chunk_sdr, damage, median_attenuation, sounding_chunks
+from rtsep.separators.causal_lstm import CausalLSTM, CausalLSTMConfig
+from rtsep.spec import STEMS, UsageError
+from rtsep.training.config import TrainConfig
+from rtsep.training.corpus import Track, load_corpus
+from rtsep.training.mixing import Mixer
+from rtsep.training.objective import loss
+from rtsep.training.statistics import Statistics, StatisticsExtractor, join
+
+Report = Callable[[str], None]
+CHECKPOINT = "checkpoint.pt"
+BEST = "best.pt"
+
+
+@dataclass
+class Steps(Dataset[Statistics]):
+    """Item n is the whole batch of step n."""
+
+    mixer: Mixer
+    extractor: StatisticsExtractor
+    config: TrainConfig
+
+    def __len__(self) -> int:
+        return self.config.optimiser.steps
+
+    def __getitem__(self, step: int) -> Statistics:
+        o = self.config.optimiser
+        batch = []
+        for k in range(o.batch):
+            example = self.mixer.draw(np.random.default_rng((o.seed, step, k)))
+            batch.append(self.extractor(torch.from_numpy(example.parts), torch.from_numpy(example.groups)))
+        return join(batch)
+
+
+class Trainer:
+    """One run in one folder: `<output>/<name>/`."""
+
+    def __init__(self, config: TrainConfig, report: Report) -> None:
+        self.config = config
+        self.report = report
+        self.folder = config.output / config.name
+        self.folder.mkdir(parents=True, exist_ok=True)
+        torch.manual_seed(config.optimiser.seed)
+        self.network = CausalLSTM(CausalLSTMConfig(**config.network))
+        self.average = {k: v.clone() for k, v in self.network.state_dict().items()}
+        o = config.optimiser
+        self.optimiser = torch.optim.AdamW(
+            self.network.parameters(), lr=o.learning_rate, betas=(0.9, 0.98), weight_decay=o.weight_decay
+        )
+        self.step = 0
+        self.seconds_spent = 0.0
+        self.best: float | None = None
+
+    # -- the run -------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Train from the last checkpoint, or from the beginning, to the configured number of steps."""
+        c = self.config
+        report = self.report
+        report(f"reading {len(c.data.roots)} training folders")
+        rate = self.network.config.sample_rate
+        tracks = load_corpus(c.data.roots, c.data.cache, rate)
+        validation = load_corpus([c.data.validation], c.data.cache, rate) if c.data.validation else []
+        mixer = Mixer(tracks, c.data, c.mix, int(c.optimiser.seconds * rate))
+        steps = Steps(mixer, StatisticsExtractor(self.network), c)
+        parameters = sum(p.numel() for p in self.network.parameters())
+        report(f"{len(tracks)} tracks, {parameters / 1e6:.2f} M parameters, run in {self.folder}")
+        if (self.folder / CHECKPOINT).exists():
+            self._load()
+            report(f"resumed at step {self.step} after {self.seconds_spent / 60:.0f} min of training")
+        else:
+            self._normalise_input(steps)
+        self._train(self._batches(steps), validation)
+        self._save(CHECKPOINT)
+
+    def _train(self, batches: Iterator[Statistics], validation: list[Track]) -> None:
+        o = self.config.optimiser
+        segment = round(self.network.config.sample_rate / self.network.config.hop)
+        started = time.monotonic()
+        recent: list[float] = []
+        for batch in batches:
+            rate = o.learning_rate * schedule(self.step, o.steps, o.warm_up, o.decay_fraction)
+            for group in self.optimiser.param_groups:
+                group["lr"] = rate
+            value = loss(self._logits(batch), batch, segment)
+            self.optimiser.zero_grad(set_to_none=True)
+            value.backward()
+            norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), o.clip)
+            if torch.isfinite(norm):
+                self.optimiser.step()
+            self._average()
+            self.step += 1
+            recent.append(float(value.detach()))
+            now = time.monotonic()
+            self.seconds_spent += now - started
+            started = now
+            if self.step % 10 == 0:
+                mean = float(np.mean(recent))
+                self._log({"step": self.step, "loss": mean, "rate": rate, "seconds": self.seconds_spent})
+                left = (o.steps - self.step) * self.seconds_spent / self.step
+                self.report(
+                    f"step {self.step}/{o.steps}  loss {mean:.3f} dB  {self.seconds_spent / self.step:.2f} s/step"
+                    f"  {left / 60:.0f} min left"
+                )
+                recent.clear()
+            if self.step % o.checkpoint_every == 0:
+                self._save(CHECKPOINT)
+            if validation and (self.step % o.validate_every == 0 or self.step == o.steps):
+                self._validate(validation)
+
+    def _batches(self, steps: Steps) -> Iterator[Statistics]:
+        workers = self.config.data.workers
+        loader = DataLoader(
+            steps,
+            batch_size=None,
+            sampler=range(self.step, len(steps)),
+            num_workers=workers,
+            prefetch_factor=2 if workers else None,
+            worker_init_fn=_one_thread,
+        )
+        return iter(loader)
+
+    def _logits(self, batch: Statistics) -> torch.Tensor:
+        n = self.network
+        hidden = torch.tanh(n.encoder_norm(n.encoder((batch.features - n.input_mean) * n.input_scale)))
+        skip = hidden
+        for lstm in n.recurrence:
+            hidden, _ = lstm(hidden)
+        return n._decode(skip, hidden)
+
+    def _normalise_input(self, steps: Steps) -> None:
+        """Start from the data's own mean and spread of every band; both are then learnt on."""
+        features = torch.cat([steps[s].features for s in range(2)]).flatten(0, 1)
+        with torch.no_grad():
+            self.network.input_mean.copy_(features.mean(0))
+            self.network.input_scale.copy_(1.0 / features.std(0).clamp_min(1e-3))
+            # The masks start as the stems' rough shares, not as noise.
+            self.network.to_masks.weight.mul_(0.5)
+        self.average = {k: v.clone() for k, v in self.network.state_dict().items()}
+
+    # -- averaging, validation -----------------------------------------------------------------------
+
+    def _average(self) -> None:
+        # A young average forgets fast, or it would remember the random start for ever.
+        decay = min(self.config.optimiser.ema, (1.0 + self.step) / (10.0 + self.step))
+        with torch.no_grad():
+            for name, value in self.network.state_dict().items():
+                self.average[name].lerp_(value, 1.0 - decay)
+
+    def averaged(self) -> CausalLSTM:
+        """The network with the moving average of its weights: what is validated and shipped."""
+        network = CausalLSTM(self.network.config)
+        network.load_state_dict(self.average)
+        return network.eval()
+
+    def _validate(self, tracks: list[Track]) -> None:
+        scores = validate(self.averaged(), tracks)
+        self._log({"step": self.step, **scores})
+        self.report("validation: " + "  ".join(f"{k} {v:.2f}" for k, v in scores.items()))
+        score = scores["vocals_sdr_gain"]
+        if self.best is None or score > self.best:
+            self.best = score
+            self._save(BEST)
+
+    # -- files -----------------------------------------------------------------------------------------
+
+    def _log(self, row: dict[str, Any]) -> None:
+        with open(self.folder / "log.jsonl", "a", encoding="utf-8") as log:
+            log.write(json.dumps({k: round(v, 6) if isinstance(v, float) else v for k, v in row.items()}) + "\n")
+
+    def _save(self, name: str) -> None:
+        partial = self.folder / f"{name}.partial"
+        content = {
+            "config": self.config.network,
+            "network": self.network.state_dict(),
+            "average": self.average,
+            "optimiser": self.optimiser.state_dict(),
+            "step": self.step,
+            "seconds_spent": self.seconds_spent,
+            "best": self.best,
+        }
+        torch.save(content, partial)
+        partial.replace(self.folder / name)
+
+    def _load(self, name: str = CHECKPOINT) -> None:
+        path = self.folder / name
+        try:
+            content = torch.load(path, weights_only=True)
+        except (OSError, RuntimeError) as error:
+            raise UsageError(f"{path} is not a checkpoint: {str(error).splitlines()[0]}") from None
+        if content["config"] != self.config.network:
+            raise UsageError(f"{path} was trained with another [network] table; give the run another name")
+        self.network.load_state_dict(content["network"])
+        self.average = content["average"]
+        self.optimiser.load_state_dict(content["optimiser"])
+        self.step = content["step"]
+        self.seconds_spent = content["seconds_spent"]
+        self.best = content["best"]
+
+
+def schedule(step: int, steps: int, warm_up: int, decay_fraction: float) -> float:
+    """Share of the learning rate at a step: up linearly, flat, then down linearly to a fiftieth."""
+    rise = min(1.0, (step + 1) / max(warm_up, 1))
+    decay_steps = max(int(steps * decay_fraction), 1)
+    fall = min(1.0, max(0.0, (steps - step) / decay_steps))
+    return rise * max(fall, 0.02)
+
+
+@torch.no_grad()
+def validate(network: CausalLSTM, tracks: list[Track], seconds: float | None = None) -> dict[str, float]:
+    """Score whole tracks, one-second chunks, medians over the chunks of all tracks.
+
+    Returns:
+        dB: SDR of each stem, the vocals' gain in SDR over the mixture's own, how far muting
+        attenuates them, and what muting does to seconds without vocals.
+    """
+    rate = network.config.sample_rate
+    sdr: dict[str, list[float]] = {stem: [] for stem in STEMS}
+    own: list[float] = []
+    attenuation, harm = [], []
+    for track in tracks:
+        length = track.samples if seconds is None else min(track.samples, int(seconds * rate))
+        silence = np.zeros((2, length), dtype=np.float32)
+        truth = {s: track.stems[s][:length].T / np.float32(32768.0) if s in track.stems else silence for s in STEMS}
+        mix = np.sum(list(truth.values()), axis=0)
+        estimates = network(torch.from_numpy(mix)[None])[0].numpy()
+        for index, stem in enumerate(STEMS):
+            sdr[stem].extend(chunk_sdr(truth[stem], estimates[index], rate))
+        own.extend(chunk_sdr(truth["vocals"], mix, rate))
+        attenuation.append(median_attenuation(truth["vocals"], estimates[0], rate))
+        quiet = np.repeat(~sounding_chunks(truth["vocals"], rate), rate)
+        if quiet.any():
+            free = np.flatnonzero(quiet)
+            harm.append(damage(mix[:, free], estimates[0][:, free]))
+    scores = {f"{stem}_sdr": float(np.median(v)) for stem, v in sdr.items() if v}
+    scores["vocals_sdr_gain"] = scores["vocals_sdr"] - float(np.median(own))
+    scores["vocal_attenuation"] = float(np.mean(attenuation))
+    if harm:
+        scores["damage"] = float(np.mean(harm))
+    return scores
+
+
+def _one_thread(_: int) -> None:
+    torch.set_num_threads(1)
