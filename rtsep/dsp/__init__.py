@@ -1,0 +1,1 @@
+"""Signal processing on streams: windows, FFT, framing, overlap-add, gain ramps, resampling."""
