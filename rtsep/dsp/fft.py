@@ -14,12 +14,10 @@ and the compiler can vectorise them; swapping the two arrays turns the forward t
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from rtsep.dsp.kernel import Complexes, Floats, kernel
 from rtsep.spec import UsageError
-
-_JIT = {"nogil": True, "cache": True, "fastmath": {"contract"}, "error_model": "numpy"}
 
 
 def twiddle_tables(n: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -41,11 +39,8 @@ def twiddle_tables(n: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     return table.real.astype(np.float32), table.imag.astype(np.float32)
 
 
-@njit(
-    "void(float32[::1], float32[::1], float32[::1], float32[::1], float32[::1], float32[::1], int64)",
-    **_JIT,
-)
-def _first_pass(xr, xi, yr, yi, wr, wi, n):  # type: ignore[no-untyped-def]
+@kernel("void(float32[::1], float32[::1], float32[::1], float32[::1], float32[::1], float32[::1], int64)")
+def _first_pass(xr: Floats, xi: Floats, yr: Floats, yi: Floats, wr: Floats, wi: Floats, n: int) -> None:
     """The radix-4 pass of stride one: here the loop over twiddles is the contiguous one."""
     m = n // 4
     for p in range(m):
@@ -70,12 +65,13 @@ def _first_pass(xr, xi, yr, yi, wr, wi, n):  # type: ignore[no-untyped-def]
         yr[4 * p + 3], yi[4 * p + 3] = er * w3r - ei * w3i, er * w3i + ei * w3r
 
 
-@njit(
+@kernel(
     "void(float32[::1], float32[::1], float32[::1], float32[::1], float32[::1], float32[::1],"
-    " int64, int64, int64)",
-    **_JIT,
+    " int64, int64, int64)"
 )
-def _pass4(xr, xi, yr, yi, wr, wi, offset, m, s):  # type: ignore[no-untyped-def]
+def _pass4(
+    xr: Floats, xi: Floats, yr: Floats, yi: Floats, wr: Floats, wi: Floats, offset: int, m: int, s: int
+) -> None:
     """A radix-4 pass of stride `s` over `4 m` points; its twiddles start at `offset`."""
     ms = m * s
     for p in range(m):
@@ -102,8 +98,8 @@ def _pass4(xr, xi, yr, yi, wr, wi, offset, m, s):  # type: ignore[no-untyped-def
             yr[o + 3 * s + q], yi[o + 3 * s + q] = er * w3r - ei * w3i, er * w3i + ei * w3r
 
 
-@njit("void(float32[::1], float32[::1], float32[::1], float32[::1], int64)", **_JIT)
-def _pass2(xr, xi, yr, yi, s):  # type: ignore[no-untyped-def]
+@kernel("void(float32[::1], float32[::1], float32[::1], float32[::1], int64)")
+def _pass2(xr: Floats, xi: Floats, yr: Floats, yi: Floats, s: int) -> None:
     """The last pass where log2(n) is odd: radix two, whose twiddles are all one."""
     for q in range(s):
         ar, ai = xr[q], xi[q]
@@ -112,11 +108,10 @@ def _pass2(xr, xi, yr, yi, s):  # type: ignore[no-untyped-def]
         yr[q + s], yi[q + s] = ar - br, ai - bi
 
 
-@njit(
-    "void(float32[::1], float32[::1], float32[::1], float32[::1], float32[::1], float32[::1])",
-    **_JIT,
-)
-def transform(re, im, work_re, work_im, twiddle_re, twiddle_im):  # type: ignore[no-untyped-def]
+@kernel("void(float32[::1], float32[::1], float32[::1], float32[::1], float32[::1], float32[::1])")
+def transform(
+    re: Floats, im: Floats, work_re: Floats, work_im: Floats, twiddle_re: Floats, twiddle_im: Floats
+) -> None:
     """Forward DFT of `re + i im`, in place, unscaled; with `re` and `im` swapped, the inverse.
 
     Args:
@@ -150,12 +145,20 @@ def transform(re, im, work_re, work_im, twiddle_re, twiddle_im):  # type: ignore
             im[k] = work_im[k]
 
 
-@njit(
+@kernel(
     "void(complex64[::1], float32[::1], float32[::1], float32[::1], float32[::1], float32[::1],"
-    " float32[::1], boolean)",
-    **_JIT,
+    " float32[::1], boolean)"
 )
-def _transform_complex(x, re, im, work_re, work_im, twiddle_re, twiddle_im, inverse):  # type: ignore[no-untyped-def]
+def _transform_complex(
+    x: Complexes,
+    re: Floats,
+    im: Floats,
+    work_re: Floats,
+    work_im: Floats,
+    twiddle_re: Floats,
+    twiddle_im: Floats,
+    inverse: bool,
+) -> None:
     n = x.shape[0]
     for k in range(n):
         re[k] = x[k].real

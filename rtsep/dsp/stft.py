@@ -8,19 +8,15 @@ back. Two real channels travel through one complex FFT, as its real and imaginar
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from rtsep.dsp.fft import FFTPlan, transform
+from rtsep.dsp.kernel import Complexes, Floats, kernel
 from rtsep.spec import UsageError
 
-# A runtime that compiles in the middle of a stream would miss its deadline by seconds, so every
-# kernel states its types and is compiled (or read from the cache) when the module is imported.
-_JIT = {"nogil": True, "cache": True, "fastmath": {"contract"}, "error_model": "numpy"}
 
-
-@njit("int64(float32[:, :], float32[:, ::1], int64)", **_JIT)
-def _remember(block, history, position):  # type: ignore[no-untyped-def]
+@kernel("int64(float32[:, :], float32[:, ::1], int64)")
+def _remember(block: Floats, history: Floats, position: int) -> int:
     """Write a block into a mirrored ring; the newest frame then starts at the returned position.
 
     Every sample is written twice, a frame's length apart, so that the newest frame is always
@@ -39,12 +35,22 @@ def _remember(block, history, position):  # type: ignore[no-untyped-def]
     return (position + hop) % frame
 
 
-@njit(
+@kernel(
     "void(float32[:, ::1], int64, float32[::1], float32[::1], float32[::1], float32[::1],"
-    " float32[::1], float32[::1], float32[::1], complex64[:, ::1])",
-    **_JIT,
+    " float32[::1], float32[::1], float32[::1], complex64[:, ::1])"
 )
-def _analyse(history, position, window, re, im, work_re, work_im, twiddle_re, twiddle_im, spectrum):  # type: ignore[no-untyped-def]
+def _analyse(
+    history: Floats,
+    position: int,
+    window: Floats,
+    re: Floats,
+    im: Floats,
+    work_re: Floats,
+    work_im: Floats,
+    twiddle_re: Floats,
+    twiddle_im: Floats,
+    spectrum: Complexes,
+) -> None:
     channels, bins = spectrum.shape
     n = window.shape[0]
     half = np.float32(0.5)
@@ -70,14 +76,23 @@ def _analyse(history, position, window, re, im, work_re, work_im, twiddle_re, tw
                 spectrum[c + 1, k] = complex(half * (im[k] + im[n - k]), half * (re[n - k] - re[k]))
 
 
-@njit(
+@kernel(
     "int64(complex64[:, :, ::1], float32[::1], float32[::1], float32[::1], float32[::1], float32[::1],"
-    " float32[::1], float32[::1], float32[:, ::1], int64, float32[:, :, :])",
-    **_JIT,
+    " float32[::1], float32[::1], float32[:, ::1], int64, float32[:, :, :])"
 )
-def _synthesise(  # type: ignore[no-untyped-def]
-    spectra, window, re, im, work_re, work_im, twiddle_re, twiddle_im, overlap, position, out
-):
+def _synthesise(
+    spectra: Complexes,
+    window: Floats,
+    re: Floats,
+    im: Floats,
+    work_re: Floats,
+    work_im: Floats,
+    twiddle_re: Floats,
+    twiddle_im: Floats,
+    overlap: Floats,
+    position: int,
+    out: Floats,
+) -> int:
     stems, channels, bins = spectra.shape
     n = re.shape[0]
     size = window.shape[0]
