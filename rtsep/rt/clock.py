@@ -111,7 +111,7 @@ def sleep_once(typingctx: Any, deadline_ns: Any) -> Any:
     return types.none(deadline_ns), codegen
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@njit(types.none(types.int64), nogil=True, cache=True)  # type: ignore[untyped-decorator]
 def sleep_until(deadline_ns: int) -> None:
     """Sleep until `clock_ns()` is `deadline_ns`, without the GIL.
 
@@ -121,7 +121,7 @@ def sleep_until(deadline_ns: int) -> None:
         sleep_once(deadline_ns)
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@njit(types.int64(), nogil=True, cache=True)  # type: ignore[untyped-decorator]
 def now_ns() -> int:
     """`clock_ns` for Python."""
     return clock_ns()  # type: ignore[no-any-return]

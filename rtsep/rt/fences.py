@@ -9,7 +9,6 @@ The intrinsics work on slots of one-dimensional int64 arrays, 8-byte aligned. Th
 `@njit` and `@cfunc` code only; `load` and `store` are their counterparts for Python.
 """
 
-# numba compiles from live annotations and function objects: no type stubs exist for what is below.
 from __future__ import annotations
 
 from typing import Any
@@ -86,12 +85,12 @@ def pointer_address(typingctx: Any, pointer: Any) -> Any:
     return types.int64(pointer), codegen
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@njit(types.int64(types.int64[::1], types.int64), nogil=True, cache=True)  # type: ignore[untyped-decorator]
 def _load(words: Any, index: int) -> int:
     return load_acquire(words, index)  # type: ignore[no-any-return]
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@njit(types.none(types.int64[::1], types.int64, types.int64), nogil=True, cache=True)  # type: ignore[untyped-decorator]
 def _store(words: Any, index: int, value: int) -> None:
     store_release(words, index, value)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import numpy as np
-from numba import njit
+from numba import njit, types
 from numpy.typing import NDArray
 
 from rtsep.rt import layout as at
@@ -25,14 +25,22 @@ LATE = 1
 TOO_EARLY = 2
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+# Signatures are given, so that everything is compiled on import and nothing in the worker's loop; blocks
+# may be slices of larger arrays (layout "A").
+_WORDS = types.int64[::1]
+_RING = types.float32[:, ::1]
+_BLOCK = types.float32[:, :]
+_POSITION = types.int64
+
+
+@njit(types.boolean(_WORDS, _POSITION), nogil=True, cache=True)  # type: ignore[untyped-decorator]
 def _overrun(words: Any, position: int) -> bool:
     # The callback may be writing a quarter of the ring beyond the time it has published.
     capacity = words[at.CAPACITY]
     return position < load_acquire(words, at.CLOCK) + capacity // 4 - capacity  # type: ignore[no-any-return]
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@njit(types.boolean(_WORDS, _RING, _POSITION, _BLOCK), nogil=True, cache=True)  # type: ignore[untyped-decorator]
 def _read(words: Any, ring: Any, position: int, target: Any) -> bool:
     count = target.shape[1]
     if load_acquire(words, at.CLOCK) < position + count:
@@ -53,7 +61,7 @@ def _read(words: Any, ring: Any, position: int, target: Any) -> bool:
     return True
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@njit(types.int64(_WORDS, _RING, _POSITION, _BLOCK), nogil=True, cache=True)  # type: ignore[untyped-decorator]
 def _write(words: Any, ring: Any, position: int, source: Any) -> int:
     count = source.shape[1]
     clock = load_acquire(words, at.CLOCK)
@@ -77,7 +85,7 @@ def _write(words: Any, ring: Any, position: int, source: Any) -> int:
     return WRITTEN
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@njit(types.boolean(_WORDS, _POSITION, types.int64, types.int64), nogil=True, cache=True)  # type: ignore[untyped-decorator]
 def _wait(words: Any, position: int, timeout_ns: int, poll_ns: int) -> bool:
     now = clock_ns()
     deadline = now + timeout_ns

@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
+from numba import njit, types
 from numpy.typing import NDArray
 
 from rtsep.rt.fences import load_acquire, store_release
@@ -29,13 +29,17 @@ _READ = 2 * _WORDS_PER_LINE
 _HEADER_WORDS = 3 * _WORDS_PER_LINE
 _MAGIC_VALUE = 0x72747365702D7231
 
+# Given, so that all is compiled on import and nothing in a loop that must not wait; the block may be a
+# slice of a larger array.
+_SIGNATURE = types.int64(types.int64[::1], types.float32[:, ::1], types.float32[:, :])
+
 
 def next_power_of_two(value: int) -> int:
     """The least power of two that is `value` or more; 1 for anything below."""
     return 1 << max(0, value - 1).bit_length()
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@njit(_SIGNATURE, nogil=True, cache=True)  # type: ignore[untyped-decorator]
 def push(words: Any, samples: Any, block: Any) -> int:
     """Append as many frames of `block` as there is room for; returns how many. Never waits.
 
@@ -58,7 +62,7 @@ def push(words: Any, samples: Any, block: Any) -> int:
     return count  # type: ignore[no-any-return]
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@njit(_SIGNATURE, nogil=True, cache=True)  # type: ignore[untyped-decorator]
 def pop(words: Any, samples: Any, block: Any) -> int:
     """Take as many frames as there are, up to `block`'s length, into `block`; returns how many.
 
@@ -81,7 +85,7 @@ def pop(words: Any, samples: Any, block: Any) -> int:
     return count  # type: ignore[no-any-return]
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@njit(types.int64(types.int64[::1]), nogil=True, cache=True)  # type: ignore[untyped-decorator]
 def _filled(words: Any) -> int:
     # Read first: the producer can then only have added to what is counted, so this is never negative.
     read = load_acquire(words, _READ)
