@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rtsep.separators.cumulative_norm import MAX_HORIZON, CumulativeNorm, Ladder, step_weights
+from rtsep.separators.cumulative_norm import MAX_HORIZON, Ladder, normalise, normalise_step, step_weights
 from rtsep.separators.network import CausalNetwork, State
 from rtsep.spec import STEMS, StreamSpec
 
@@ -99,12 +99,10 @@ class _Block(nn.Module):
         self.residual = 0 if last else config.bottleneck
         self.expand = nn.Linear(config.bottleneck, config.hidden)
         self.expand_prelu = nn.PReLU()
-        self.expand_norm = CumulativeNorm(config.hidden)
         bound = config.kernel**-0.5
         self.taps = nn.Parameter(torch.empty(config.kernel, config.hidden).uniform_(-bound, bound))
         self.taps_bias = nn.Parameter(torch.zeros(config.hidden))
         self.depth_prelu = nn.PReLU()
-        self.depth_norm = CumulativeNorm(config.hidden)
         self.project = nn.Linear(config.hidden, self.residual + config.skip)
 
     @property
@@ -128,7 +126,10 @@ class _Block(nn.Module):
     def closed(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """From the second norm: what the next block takes, and this one's share of the skip path."""
         y = self.project(y)
-        return x + y[..., : self.residual] if self.residual else x, y[..., self.residual :]
+        if not self.residual:
+            return x, y
+        residual, skip = y.split((self.residual, y.shape[-1] - self.residual), dim=-1)
+        return x + residual, skip
 
 
 class ConvTasNet(CausalNetwork):
@@ -144,7 +145,6 @@ class ConvTasNet(CausalNetwork):
         # A frame is whole one stride after its first half came.
         self.spec = StreamSpec(config.sample_rate, config.channels, config.stems, config.hop, config.stride)
         self.encoder = nn.Linear(samples, config.filters, bias=False)
-        self.norm = CumulativeNorm(config.filters)
         self.bottleneck = nn.Linear(config.filters, config.bottleneck)
         count = config.repeats * config.blocks
         self.blocks = nn.ModuleList(
@@ -163,12 +163,12 @@ class ConvTasNet(CausalNetwork):
         ladder = Ladder(strides, self.config.horizon, mix.device)
 
         features = self._encode(mix)
-        x = self.bottleneck(self.norm(features, ladder))
+        x = self.bottleneck(normalise(features, ladder))
         skips = features.new_zeros(())
         for block in self._blocks():
-            y = block.expand_norm(block.opened(x), ladder)
+            y = normalise(block.opened(x), ladder)
             y = block.convolved(functional.pad(y, (0, 0, block.past, 0)))
-            x, skip = block.closed(x, block.depth_norm(y, ladder))
+            x, skip = block.closed(x, normalise(y, ladder))
             skips = skips + skip
         heads, tails = self._decode(features, skips)
         late = functional.pad(tails[:, :-1], (0, 0) * 3 + (1, 0))
@@ -180,7 +180,7 @@ class ConvTasNet(CausalNetwork):
 
         `input`: (batch, channels, stride), the newest samples. `overlap`: (batch, stems, channels, stride),
         second half of the newest frame. `frames`: (batch, 1), how many the norms have seen, up to their
-        horizon. `norms`: (batch, 2 norms, 1, 1), all means, then all variances. `past.<i>`: (batch, frames,
+        horizon. `norms`: (batch, 1, 2 norms), mean and variance of each in turn. `past.<i>`: (batch, frames,
         hidden), what block i's convolution looks back on.
         """
         c = self.config
@@ -189,7 +189,7 @@ class ConvTasNet(CausalNetwork):
             "input": zeros(batch, c.channels, c.stride),
             "overlap": zeros(batch, len(c.stems), c.channels, c.stride),
             "frames": zeros(batch, 1),
-            "norms": zeros(batch, 2 * (1 + 2 * len(self.blocks)), 1, 1),
+            "norms": zeros(batch, 1, 2 * (1 + 2 * len(self.blocks))),
         }
         for index, block in enumerate(self._blocks()):
             state[f"past.{index}"] = zeros(batch, block.past, c.hidden)
@@ -204,14 +204,14 @@ class ConvTasNet(CausalNetwork):
 
         mix = torch.cat((state["input"], x), dim=-1)
         features = self._encode(mix)
-        hidden = self.bottleneck(statistics.apply(self.norm, features))
+        hidden = self.bottleneck(statistics.normalise(features))
         after: State = {}
         skips = features.new_zeros(())
         for index, block in enumerate(self._blocks()):
-            y = statistics.apply(block.expand_norm, block.opened(hidden))
+            y = statistics.normalise(block.opened(hidden))
             context = torch.cat((state[f"past.{index}"], y), dim=1)
             after[f"past.{index}"] = context[:, frames:]
-            y = statistics.apply(block.depth_norm, block.convolved(context))
+            y = statistics.normalise(block.convolved(context))
             hidden, skip = block.closed(hidden, y)
             skips = skips + skip
         heads, tails = self._decode(features, skips)
@@ -253,17 +253,16 @@ class _Statistics:
     """Hands each norm of a step its mean and variance, and gathers what they become."""
 
     def __init__(self, norms: Tensor, weights: Tensor) -> None:
-        self._means, self._variances = norms.chunk(2, dim=1)
+        # One split, one concatenation and one slice for all norms: in a graph every operator costs
+        # about a microsecond, however small.
+        self._before = iter(norms.split(1, dim=2))
+        self._after: list[Tensor] = []
         self._weights = weights
-        self._new_means: list[Tensor] = []
-        self._new_variances: list[Tensor] = []
 
-    def apply(self, norm: CumulativeNorm, x: Tensor) -> Tensor:
-        index = len(self._new_means)
-        y, mean, var = norm.step(x, self._means[:, index], self._variances[:, index], self._weights)
-        self._new_means.append(mean)
-        self._new_variances.append(var)
+    def normalise(self, x: Tensor) -> Tensor:
+        y, mean, var = normalise_step(x, next(self._before), next(self._before), self._weights)
+        self._after += (mean, var)
         return y
 
     def after(self) -> Tensor:
-        return torch.stack(self._new_means + self._new_variances, dim=1)
+        return torch.cat(self._after, dim=2)[:, -1:]

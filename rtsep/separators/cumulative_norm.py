@@ -27,10 +27,10 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-EPSILON = 1e-8
-"""Added to the variance: the square of the level below which a signal counts as silent."""
+FLOOR = 1e-8
+"""Least variance that is divided by: the square of the level below which a signal counts as silent."""
 
 MAX_HORIZON = 2**24
 """Frames beyond which float32 cannot count."""
@@ -86,52 +86,49 @@ def _rate(horizon: int) -> float:
     return math.log1p(-1.0 / horizon) if horizon > 1 else -math.inf
 
 
-class CumulativeNorm(nn.Module):
-    """cLN over the last axis of (batch, frames, channels), with a gain and a bias a channel."""
+def normalise(x: Tensor, ladder: Ladder) -> Tensor:
+    """cLN over the last axis of a whole signal (batch, frames, channels), from silence.
 
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(channels))
-        self.bias = nn.Parameter(torch.zeros(channels))
+    There is no gain and no bias: what follows a norm is linear and has its own.
+    """
+    frame_mean, frame_var = (moment.squeeze(2) for moment in _moments(x))
+    share = ladder.share
+    mean = ladder.scan(share * frame_mean)
+    before = torch.cat((torch.zeros_like(mean[:, :1]), mean[:, :-1]), dim=1)
+    var = ladder.scan(share * (frame_var + (1.0 - share) * (frame_mean - before).square()))
+    return _scaled(x, mean.unsqueeze(2), var.unsqueeze(2))
 
-    def forward(self, x: Tensor, ladder: Ladder) -> Tensor:
-        """A whole signal, (batch, frames, channels), from silence."""
-        frame_mean, frame_var = _moments(x)
-        frame_mean, frame_var = frame_mean.squeeze(2), frame_var.squeeze(2)
-        share = ladder.share
-        mean = ladder.scan(share * frame_mean)
-        before = torch.cat((torch.zeros_like(mean[:, :1]), mean[:, :-1]), dim=1)
-        var = ladder.scan(share * (frame_var + (1.0 - share) * (frame_mean - before).square()))
-        return self._normalise(x, mean.unsqueeze(2), var.unsqueeze(2))
 
-    def step(self, x: Tensor, mean: Tensor, var: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The next frames of a stream.
+def normalise_step(x: Tensor, mean: Tensor, var: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The same for the next frames of a stream.
 
-        Args:
-            x: (batch, frames, channels).
-            mean, var: (batch, 1, 1), the statistics before.
-            weights: (batch, frames, frames) of `step_weights`.
+    Args:
+        x: (batch, frames, channels).
+        mean, var: (batch, 1, 1), the statistics before.
+        weights: (batch, frames, frames) of `step_weights`.
 
-        Returns:
-            The normalised frames, and the statistics after them.
-        """
-        frame_mean, frame_var = _moments(x)
-        # First and second moment about the old mean, relative to their old values: rows of weights need
-        # not reach one exactly for the statistics to stay where they are when nothing changes.
-        drift = frame_mean - mean
-        shift = weights @ drift
-        spread = weights @ (frame_var + drift.square() - var)
-        mean_now = mean + shift
-        # Rounding can leave the difference below zero when all channels are alike.
-        var_now = (var + spread - shift.square()).clamp(min=0.0)
-        return self._normalise(x, mean_now, var_now), mean_now[:, -1:], var_now[:, -1:]
+    Returns:
+        The normalised frames, and mean and variance after each of them, (batch, frames, 1).
+    """
+    frame_mean, frame_var = _moments(x)
+    # First and second moment about the old mean, relative to their old values: rows of weights need
+    # not reach one exactly for the statistics to stay where they are when nothing changes.
+    drift = frame_mean - mean
+    shift = weights @ drift
+    spread = weights @ (frame_var + drift * drift - var)
+    mean_now = mean + shift
+    var_now = var + spread - shift * shift
+    return _scaled(x, mean_now, var_now), mean_now, var_now
 
-    def _normalise(self, x: Tensor, mean: Tensor, var: Tensor) -> Tensor:
-        return (x - mean) / torch.sqrt(var + EPSILON) * self.weight + self.bias
+
+def _scaled(x: Tensor, mean: Tensor, var: Tensor) -> Tensor:
+    # Rounding can leave a variance a little below zero when all channels are alike: the floor holds it.
+    return (x - mean) / torch.sqrt(var.clamp(min=FLOOR))
 
 
 def _moments(x: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and variance of each frame in float32, (batch, frames, 1)."""
     x = x.float()
     mean = x.mean(dim=2, keepdim=True)
-    return mean, (x - mean).square().mean(dim=2, keepdim=True)
+    centred = x - mean
+    return mean, (centred * centred).mean(dim=2, keepdim=True)

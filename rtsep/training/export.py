@@ -1,0 +1,197 @@
+"""From a trained network to a model folder: weights, streaming graph and manifest, checked against it."""
+
+from __future__ import annotations
+
+import copy
+import shutil
+import tempfile
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from rtsep.backends.onnx import OnnxBackend
+from rtsep.separators.manifest import MANIFEST_NAME, FileEntry, Files, Manifest, StateEntry, Window
+from rtsep.separators.network import CausalNetwork, State
+from rtsep.separators.registry import ModelPackage, describe_file
+from rtsep.spec import ModelError
+
+OPSET = 20
+"""ONNX operator set of exported graphs: old enough for every runtime that rtsep supports."""
+
+TOLERANCE = 1e-4
+"""Largest difference allowed between the graph and the network, at a signal level around one."""
+
+CHECKED_STEPS = 64
+
+_WEIGHTS = "weights.safetensors"
+_GRAPH = "model.onnx"
+
+
+def export(
+    network: CausalNetwork,
+    root: Path,
+    name: str,
+    *,
+    title: str,
+    description: str,
+    version: str,
+    licence: str,
+    scores: dict[str, float] | None = None,
+    training: dict[str, Any] | None = None,
+    overwrite: bool = False,
+) -> ModelPackage:
+    """Write the model folder `root/name` and return it.
+
+    The folder appears whole or not at all: it is written beside its place, the graph is run against the
+    network step by step, and only then it is moved there.
+
+    Args:
+        network: trained; neither its device nor its mode matter, and it is left as it was.
+        root: the folder of models; made when missing.
+        name: what users will type.
+        title, description, version, licence, scores, training: for the manifest.
+        overwrite: replace a model that is there already.
+
+    Raises:
+        ModelError: when there is such a model already, when the network's state cannot be streamed, or
+            when the graph's output differs from the network's by more than `TOLERANCE`.
+    """
+    target = root / name
+    if target.exists() and not overwrite:
+        raise ModelError(f"{target}: there is a model already")
+    network = copy.deepcopy(network).cpu().eval().requires_grad_(False)
+    root.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=root) as scratch:
+        folder = Path(scratch) / name
+        folder.mkdir()
+        weights = {key: tensor.contiguous().clone() for key, tensor in network.state_dict().items()}
+        (folder / _WEIGHTS).write_bytes(save(weights))
+        manifest = _describe(
+            network,
+            folder,
+            name=name,
+            title=title,
+            description=description,
+            version=version,
+            licence=licence,
+            scores=scores or {},
+            training=training or {},
+        )
+        manifest.write(folder / MANIFEST_NAME)
+        difference = largest_difference(network, ModelPackage.read(folder))
+        if not difference <= TOLERANCE:  # NaN fails too
+            raise ModelError(f"{name}: the graph differs from the network by {difference:.2g}; not exported")
+        _move_into_place(folder, target, Path(scratch))
+    return ModelPackage.read(target)
+
+
+def export_graph(network: CausalNetwork, path: Path) -> None:
+    """Write one streaming step as an ONNX graph with the weights inside.
+
+    Inputs `input` and `state.<name>`, outputs `output` and `next.<name>`, all float32, batch of one.
+    """
+    state = network.init_state(1)
+    example = torch.zeros(_input_shape(network))
+    with warnings.catch_warnings():
+        # Of its own deprecation, and of loops that it unrolls: as they should be, shapes are fixed.
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            _FlatStep(network, tuple(state)),
+            (example, *state.values()),
+            str(path),
+            input_names=["input", *(f"state.{key}" for key in state)],
+            output_names=["output", *(f"next.{key}" for key in state)],
+            opset_version=OPSET,
+            # The newer, "dynamo" exporter takes constants up to 1e-8 for zero and drops their additions,
+            # and with them the floors under logarithms and square roots: silence then gives NaN.
+            dynamo=False,
+        )
+
+
+@torch.no_grad()
+def largest_difference(network: CausalNetwork, package: ModelPackage, steps: int = CHECKED_STEPS) -> float:
+    """Largest difference between graph and network over `steps` steps of noise, each with its own state.
+
+    Silence comes first, as on stage, then noise in bursts of all levels: floors, norms and gates all act.
+    """
+    backend = OnnxBackend(package)
+    state = network.init_state(1)
+    generator = torch.Generator().manual_seed(0)
+    largest = 0.0
+    for step in range(steps):
+        level = (0.0, 1.0, 0.001, 0.1)[step // 8 % 4]
+        x = level * torch.randn(package.manifest.input_shape, generator=generator)
+        backend.inputs[...] = x.numpy()
+        backend.run()
+        expected, state = network.step(x, state)
+        difference = (torch.from_numpy(backend.outputs) - expected).abs().max()
+        if not torch.isfinite(difference):
+            return float("nan")
+        largest = max(largest, float(difference))
+    backend.close()
+    return largest
+
+
+class _FlatStep(nn.Module):
+    """A step over positional tensors, as graphs have them."""
+
+    def __init__(self, network: CausalNetwork, names: tuple[str, ...]) -> None:
+        super().__init__()
+        self.network = network
+        self.names = names
+
+    def forward(self, x: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
+        stems, after = self.network.step(x, dict(zip(self.names, state, strict=True)))
+        return stems, *(after[name] for name in self.names)
+
+
+def _describe(network: CausalNetwork, folder: Path, **about: Any) -> Manifest:
+    """Write the graph, and the manifest of everything in `folder`."""
+    spec, window, state = network.spec, _window(network), network.init_state(1)
+    _check_state(network, state)
+    export_graph(network, folder / _GRAPH)
+    files = Files(weights=describe_file(folder, _WEIGHTS), onnx=describe_file(folder, _GRAPH))
+    return Manifest(
+        **about,
+        architecture=network.architecture,
+        sample_rate=spec.sample_rate,
+        channels=spec.channels,
+        stems=spec.stems,
+        hop=spec.hop,
+        delay=spec.delay,
+        domain=network.domain,
+        window=window,
+        state=tuple(StateEntry(name=key, shape=tuple(value.shape)) for key, value in state.items()),
+        config=network.config.model_dump(mode="json"),
+        files=files,
+    )
+
+
+def _check_state(network: CausalNetwork, state: State) -> None:
+    for name, tensor in state.items():
+        if tensor.dtype != torch.float32 or tensor.any():
+            raise ModelError(f"{network.architecture}: state '{name}' must be float32 and start at zero")
+
+
+def _window(network: CausalNetwork) -> Window | None:
+    if network.domain == "waveform":
+        return None
+    return Window(analysis=network.config.analysis, synthesis=network.config.synthesis)
+
+
+def _input_shape(network: CausalNetwork) -> tuple[int, ...]:
+    spec, window = network.spec, _window(network)
+    if window is None:
+        return (1, spec.channels, spec.hop)
+    return (1, spec.channels, window.analysis // 2 + 1, 2)
+
+
+def _move_into_place(folder: Path, target: Path, scratch: Path) -> None:
+    if target.exists():
+        # Two renames: for a moment there is no model, but never half of one.
+        target.rename(scratch / "replaced")
+    folder.rename(target)
