@@ -1,0 +1,139 @@
+"""Gains that move in straight lines: decibels, and ramps that never step the waveform.
+
+A ramp's state is three plain arrays, and every gain is computed from how many samples are left rather
+than from the gain before it: nothing accumulates, the target is met exactly, and how a stream is
+cut into blocks cannot be heard in it.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from rtsep.dsp.kernel import Doubles, Floats, Integers, kernel
+from rtsep.spec import UsageError
+
+
+def db_to_linear(decibels: float) -> float:
+    """Amplitude factor of a level in dB; minus infinity is 0.
+
+    Raises:
+        UsageError: when `decibels` is not a number, or plus infinity.
+    """
+    if math.isnan(decibels) or decibels == math.inf:
+        raise UsageError(f"not a level in dB: {decibels}")
+    # 0 dB must be exactly 1, which 10 ** 0.0 is.
+    return float(10.0 ** (decibels / 20.0))
+
+
+def linear_to_db(amplitude: float) -> float:
+    """Level in dB of an amplitude; 0 is minus infinity, and the sign is ignored."""
+    return 20.0 * math.log10(abs(amplitude)) if amplitude else -math.inf
+
+
+@kernel("float64(float64, float64, int64, int64)")
+def gain_at(start: float, target: float, left: int, length: int) -> float:
+    """The gain when `left` of a ramp's `length` samples are still to come: exactly `target` at 0."""
+    if left == 0:
+        return target
+    return target + (start - target) * (left / length)
+
+
+@kernel("void(float64[::1], float64[::1], int64[::1], int64, float64[:])")
+def retarget(start: Doubles, target: Doubles, left: Integers, length: int, goals: Doubles) -> None:
+    """Send every gain whose goal has changed towards it, from where it is now.
+
+    A goal that is not finite is ignored: it can only be a half-written or mistaken parameter, and the
+    gain stays what it was. A goal that is the present target leaves a ramp under way alone.
+
+    Args:
+        start, target: (gains,) float64, the ends of each ramp; updated.
+        left: (gains,) int64, samples of each ramp still to come; updated.
+        length: samples in a ramp.
+        goals: (gains,) float64.
+    """
+    for k in range(start.shape[0]):
+        if np.isfinite(goals[k]) and goals[k] != target[k]:
+            start[k] = gain_at(start[k], target[k], left[k], length)
+            target[k] = goals[k]
+            left[k] = length
+
+
+@kernel("void(float64[::1], float64[::1], int64[::1], int64, int64, float32[:, ::1])")
+def advance(
+    start: Doubles, target: Doubles, left: Integers, length: int, samples: int, gains: Floats
+) -> None:
+    """Write the next `samples` gains of every ramp and move on by as many.
+
+    Args:
+        start, target, left, length: as in `retarget`; `left` is updated.
+        samples: how many, at most the columns of `gains`.
+        gains: (gains, at least samples) float32; its first `samples` columns are overwritten.
+    """
+    for k in range(start.shape[0]):
+        moving = min(left[k], samples)
+        for i in range(moving):
+            gains[k, i] = gain_at(start[k], target[k], left[k] - 1 - i, length)
+        settled = np.float32(target[k])
+        for i in range(moving, samples):
+            gains[k, i] = settled
+        left[k] -= moving
+
+
+class Ramp:
+    """Some gains that go to their targets in straight lines of amplitude over `length` samples.
+
+    A change of target while a ramp is under way starts a new one from the gain reached. The slope is
+    therefore at most the distance over `length`, at all times.
+
+    Attributes:
+        count, length: as given.
+        start, target: (count,) float64, the ends of each ramp.
+        left: (count,) int64, samples of each ramp still to come.
+    """
+
+    def __init__(self, count: int, length: int, initial: float = 1.0) -> None:
+        """Args:
+            count: number of gains.
+            length: samples from one target to the next, 1 at least.
+            initial: amplitude at which all of them begin.
+
+        Raises:
+            UsageError: for a count or length below 1.
+        """
+        if count < 1 or length < 1:
+            raise UsageError(f"a ramp of {count} gains over {length} samples")
+        self.count = count
+        self.length = length
+        self.start = np.full(count, initial, np.float64)
+        self.target = np.full(count, initial, np.float64)
+        self.left = np.zeros(count, np.int64)
+
+    def set(self, goals: Doubles) -> None:
+        """Begin to move to `goals` (count,) float64 amplitudes; those not finite are ignored.
+
+        Raises:
+            ValueError: for another number of goals.
+        """
+        if goals.shape[0] != self.count:
+            raise ValueError(f"expected {self.count} gains, got {goals.shape[0]}")
+        retarget(self.start, self.target, self.left, self.length, goals)
+
+    def land(self) -> None:
+        """Be at the targets at once: for a stream that begins anew, with nothing sounding."""
+        self.left.fill(0)
+
+    def fill(self, gains: Floats) -> None:
+        """Write the gains of the next samples into `gains` (count, samples) float32, C-contiguous.
+
+        Raises:
+            ValueError: for another number of rows.
+        """
+        if gains.shape[0] != self.count:
+            raise ValueError(f"expected {self.count} rows, got {gains.shape[0]}")
+        advance(self.start, self.target, self.left, self.length, gains.shape[1], gains)
+
+    def value(self, index: int) -> float:
+        """The gain of number `index` at the last sample written."""
+        return float(gain_at(self.start[index], self.target[index], int(self.left[index]), self.length))
