@@ -51,7 +51,7 @@ class ConvTasNetConfig(BaseModel):
     sample_rate: int = Field(44100, ge=8000, le=192000)
     channels: int = Field(2, ge=1)
     stems: tuple[str, ...] = STEMS
-    hop: int = Field(128, ge=1)
+    hop: int = Field(256, ge=1)
     window: int = Field(64, ge=2)
     filters: int = Field(256, ge=1)
     bottleneck: int = Field(128, ge=1)
@@ -118,7 +118,7 @@ class _Block(nn.Module):
         """From the first norm, with `past` frames in front, up to the second."""
         frames = context.shape[1] - self.past
         y = self.taps_bias
-        for tap, weight in enumerate(self.taps):
+        for tap, weight in enumerate(self.taps.unbind()):
             start = tap * self.dilation
             y = y + weight * context[:, start : start + frames]
         return self.depth_prelu(y)

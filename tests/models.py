@@ -1,0 +1,97 @@
+"""Small models with random weights, on disk, for whatever needs a model to run on."""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import json
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from rtsep.separators.catalogue import build
+from rtsep.separators.network import CausalNetwork
+from rtsep.training.export import export
+
+ARCHITECTURES = ("causal-lstm", "conv-tasnet")
+
+_TINY: dict[str, dict[str, Any]] = {
+    "causal-lstm": {
+        "analysis": 512,
+        "synthesis": 256,
+        "hop": 128,
+        "linear_below": 3000.0,
+        "wide_bands": 8,
+        "width": 16,
+        "depth": 2,
+    },
+    "conv-tasnet": {
+        "hop": 64,
+        "window": 16,
+        "filters": 24,
+        "bottleneck": 12,
+        "hidden": 20,
+        "skip": 10,
+        "blocks": 3,
+        "repeats": 2,
+        "norm_seconds": 0.1,
+    },
+}
+
+
+def build_tiny_network(architecture: str, *, passthrough: bool = False, **config: Any) -> CausalNetwork:
+    """A small network whose stems differ from one another, the same for the same arguments.
+
+    Args:
+        architecture: one of ARCHITECTURES.
+        passthrough: instead, every stem is the mixture, delayed, over the number of stems.
+        config: what differs from the tiny configuration.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(7)
+        network = build(architecture, _TINY[architecture] | config)
+    masks, output = ("to_masks", "to_masks") if architecture == "causal-lstm" else ("masks", "decoder")
+    with torch.no_grad():
+        # Fresh weights give nearly the same stem four times: spread the masks, or flatten them.
+        getattr(network, masks).weight.mul_(8.0)
+        if passthrough:
+            for parameter in getattr(network, output).parameters():
+                parameter.zero_()
+    return network
+
+
+def build_tiny_model(
+    root: Path,
+    architecture: str = "causal-lstm",
+    *,
+    name: str | None = None,
+    passthrough: bool = False,
+    **config: Any,
+) -> Path:
+    """Write a model folder of `build_tiny_network` into `root` and return it.
+
+    It is called `name`, or like the architecture (and "-passthrough"). Exported once a session for the
+    same arguments, copied from then on.
+    """
+    name = name or architecture + ("-passthrough" if passthrough else "")
+    made = _exported(architecture, name, passthrough, json.dumps(config, sort_keys=True))
+    return Path(shutil.copytree(made, root / name))
+
+
+@functools.cache
+def _exported(architecture: str, name: str, passthrough: bool, config: str) -> Path:
+    scratch = Path(tempfile.mkdtemp(prefix="rtsep-tiny-"))
+    atexit.register(shutil.rmtree, scratch, ignore_errors=True)
+    package = export(
+        build_tiny_network(architecture, passthrough=passthrough, **json.loads(config)),
+        scratch,
+        name,
+        title=f"Tiny {architecture}",
+        description="Random weights, for tests.",
+        version="0",
+        licence="MIT",
+    )
+    return package.root
