@@ -43,7 +43,7 @@ SIGNATURE = types.int32(
 )
 
 
-@njit(inline="never")  # type: ignore[untyped-decorator]
+@njit(inline="never")
 def _take_input(words: Any, samples: Any, block: Any, offset: int, count: int) -> None:
     channels = words[at.IN_CHANNELS]
     mask = words[at.CAPACITY] - 1
@@ -64,7 +64,7 @@ def _take_input(words: Any, samples: Any, block: Any, offset: int, count: int) -
     store_release(words, at.CLOCK, clock + count)
 
 
-@njit  # type: ignore[untyped-decorator]
+@njit
 def _dry(words: Any, samples: Any, position: int, channel: int) -> Any:
     """The fallback at an input position: front pair from front pair, mono to both, both to mono."""
     channels = words[at.IN_CHANNELS]
@@ -78,7 +78,7 @@ def _dry(words: Any, samples: Any, position: int, channel: int) -> Any:
     return samples[slot + channel]
 
 
-@njit  # type: ignore[untyped-decorator]
+@njit
 def _past(words: Any, samples: Any, position: int, channel: int) -> Any:
     if position < 0:
         return np.float32(0.0)
@@ -87,7 +87,7 @@ def _past(words: Any, samples: Any, position: int, channel: int) -> Any:
     return samples[words[at.OUT_AT] + slot + channel]
 
 
-@njit  # type: ignore[untyped-decorator]
+@njit
 def _wet(words: Any, samples: Any, position: int, channel: int) -> Any:
     """The worker's output, or beyond the last of it the odd reflection of its past."""
     edge = words[at.EDGE]
@@ -98,16 +98,16 @@ def _wet(words: Any, samples: Any, position: int, channel: int) -> Any:
     return np.float32(2.0) * pivot - mirrored
 
 
-@njit  # type: ignore[untyped-decorator]
+@njit
 def _ready(words: Any, now: int, count: int) -> int:
     """Frames of [now, now + count) that the worker has finished, from the first on."""
     end = load_acquire(words, at.OUT_END)  # before OUT_START: the worker writes them in reverse
     if load_acquire(words, at.OUT_START) > now:
         return 0
-    return min(max(end - now, 0), count)  # type: ignore[no-any-return]
+    return min(max(end - now, 0), count)
 
 
-@njit  # type: ignore[untyped-decorator]
+@njit
 def _steer(words: Any, now: int, ready: int, count: int, forced: bool) -> int:
     """Decide where the crossfade heads, and count. Returns the frame at which a fade-out begins."""
     if not forced:
@@ -132,10 +132,10 @@ def _steer(words: Any, now: int, ready: int, count: int, forced: bool) -> int:
     # Only wet that follows without a hole can be faded; after one, the reflection goes on.
     if words[at.EDGE] == now:
         words[at.EDGE] = now + ready
-    return begin  # type: ignore[no-any-return]
+    return begin
 
 
-@njit(inline="never")  # type: ignore[untyped-decorator]
+@njit(inline="never")
 def _give_output(words: Any, samples: Any, block: Any, offset: int, count: int) -> None:
     channels = words[at.OUT_CHANNELS]
     now = words[at.CLOCK] - count  # the clock already stands behind this block
@@ -184,7 +184,7 @@ def _give_output(words: Any, samples: Any, block: Any, offset: int, count: int) 
     words[at.BAD_OUTPUT] += bad
 
 
-@njit(inline="never")  # type: ignore[untyped-decorator]
+@njit(inline="never")
 def _note_arrival(words: Any, now: int, flags: int) -> None:
     calls = words[at.CALLBACKS]
     if calls > 0:
@@ -202,8 +202,10 @@ def _note_arrival(words: Any, now: int, flags: int) -> None:
 
 def _build(stamp: int) -> Any:
     # `stamp` is a free variable so that it becomes part of the cache's key: see layout.SOURCE_STAMP.
-    @cfunc(SIGNATURE, cache=True)  # type: ignore[untyped-decorator]
-    def stream_callback(source, target, frames, time_info, flags, userdata):  # type: ignore[no-untyped-def]
+    @cfunc(SIGNATURE, cache=True)
+    def stream_callback(
+        source: Any, target: Any, frames: Any, time_info: Any, flags: Any, userdata: Any
+    ) -> Any:
         words = carray(userdata, (at.HEADER_WORDS,), np.int64)
         if words[at.MAGIC] != stamp:
             return np.int32(PA_ABORT)
@@ -238,8 +240,8 @@ def _build(stamp: int) -> Any:
 
 
 def _build_finished(stamp: int) -> Any:
-    @cfunc(types.void(types.voidptr), cache=True)  # type: ignore[untyped-decorator]
-    def stream_finished(userdata):  # type: ignore[no-untyped-def]
+    @cfunc(types.void(types.voidptr), cache=True)
+    def stream_finished(userdata: Any) -> None:
         words = carray(userdata, (at.HEADER_WORDS,), np.int64)
         if words[at.MAGIC] == stamp:
             store_release(words, at.FINISHED, 1)

@@ -12,9 +12,11 @@ import sys
 from typing import Any
 
 from llvmlite import binding, ir
-from numba import njit, types
+from numba import extending, njit, types
 from numba.core import cgutils
-from numba.extending import intrinsic
+
+# numba types it as if it were called with what it is defined with, which is not so.
+intrinsic: Any = extending.intrinsic
 
 _I32 = ir.IntType(32)
 _I64 = ir.IntType(64)
@@ -57,9 +59,7 @@ def _sleep_linux(builder: Any, deadline: Any) -> None:
     builder.store(builder.sdiv(deadline, _I64(1_000_000_000)), seconds)
     builder.store(builder.srem(deadline, _I64(1_000_000_000)), nanoseconds)
     nowhere = cgutils.get_null_value(seconds.type)
-    _call(
-        builder, "clock_nanosleep", _I32, _I32(_CLOCK_MONOTONIC), _I32(_TIMER_ABSTIME), seconds, nowhere
-    )
+    _call(builder, "clock_nanosleep", _I32, _I32(_CLOCK_MONOTONIC), _I32(_TIMER_ABSTIME), seconds, nowhere)
 
 
 def _sleep_macos(builder: Any, deadline: Any) -> None:
@@ -79,7 +79,7 @@ def _sleep_windows(builder: Any, deadline: Any) -> None:
         _call(builder, "Sleep", ir.VoidType(), milliseconds)
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def clock_ns(typingctx: Any) -> Any:
     """Nanoseconds of a clock that never goes back; on Linux that of `time.monotonic_ns`.
 
@@ -92,7 +92,7 @@ def clock_ns(typingctx: Any) -> Any:
     return types.int64(), codegen
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def sleep_once(typingctx: Any, deadline_ns: Any) -> Any:
     """Ask the system to sleep until `clock_ns()` is `deadline_ns`; a signal may end it early."""
     if not isinstance(deadline_ns, types.Integer):
@@ -111,7 +111,7 @@ def sleep_once(typingctx: Any, deadline_ns: Any) -> Any:
     return types.none(deadline_ns), codegen
 
 
-@njit(types.none(types.int64), nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@njit(types.none(types.int64), nogil=True, cache=True)
 def sleep_until(deadline_ns: int) -> None:
     """Sleep until `clock_ns()` is `deadline_ns`, without the GIL.
 
@@ -121,7 +121,7 @@ def sleep_until(deadline_ns: int) -> None:
         sleep_once(deadline_ns)
 
 
-@njit(types.int64(), nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@njit(types.int64(), nogil=True, cache=True)
 def now_ns() -> int:
     """`clock_ns` for Python."""
-    return clock_ns()  # type: ignore[no-any-return]
+    return clock_ns()

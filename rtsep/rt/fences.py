@@ -15,10 +15,12 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import extending, njit, types
 from numba.core import cgutils
-from numba.extending import intrinsic
 from numpy.typing import NDArray
+
+# numba types it as if it were called with what it is defined with, which is not so.
+intrinsic: Any = extending.intrinsic
 
 
 def _slot(context: Any, builder: Any, array_type: Any, array: Any, index: Any) -> Any:
@@ -30,7 +32,7 @@ def _is_int64_vector(array: Any) -> bool:
     return isinstance(array, types.Array) and array.dtype == types.int64 and array.ndim == 1
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def load_acquire(typingctx: Any, array: Any, index: Any) -> Any:
     """`array[index]`, such that no later load or store is moved before it."""
     if not _is_int64_vector(array) or not isinstance(index, types.Integer):
@@ -44,7 +46,7 @@ def load_acquire(typingctx: Any, array: Any, index: Any) -> Any:
     return types.int64(array, index), codegen
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def store_release(typingctx: Any, array: Any, index: Any, value: Any) -> Any:
     """`array[index] = value`, such that no earlier load or store is moved after it."""
     if not _is_int64_vector(array) or not isinstance(index, types.Integer):
@@ -62,7 +64,7 @@ def store_release(typingctx: Any, array: Any, index: Any, value: Any) -> Any:
     return types.none(array, index, value), codegen
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def full_fence(typingctx: Any) -> Any:
     """Sequentially consistent fence: also orders an earlier store before a later load."""
 
@@ -73,7 +75,7 @@ def full_fence(typingctx: Any) -> Any:
     return types.none(), codegen
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def pointer_address(typingctx: Any, pointer: Any) -> Any:
     """The address in a `void *`, as an integer: 0 for NULL."""
     if pointer != types.voidptr:
@@ -85,12 +87,12 @@ def pointer_address(typingctx: Any, pointer: Any) -> Any:
     return types.int64(pointer), codegen
 
 
-@njit(types.int64(types.int64[::1], types.int64), nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@njit(types.int64(types.int64[::1], types.int64), nogil=True, cache=True)
 def _load(words: Any, index: int) -> int:
-    return load_acquire(words, index)  # type: ignore[no-any-return]
+    return load_acquire(words, index)
 
 
-@njit(types.none(types.int64[::1], types.int64, types.int64), nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@njit(types.none(types.int64[::1], types.int64, types.int64), nogil=True, cache=True)
 def _store(words: Any, index: int, value: int) -> None:
     store_release(words, index, value)
 

@@ -33,14 +33,14 @@ _BLOCK = types.float32[:, :]
 _POSITION = types.int64
 
 
-@njit(types.boolean(_WORDS, _POSITION), nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@njit(types.boolean(_WORDS, _POSITION), nogil=True, cache=True)
 def _overrun(words: Any, position: int) -> bool:
     # The callback may be writing a quarter of the ring beyond the time it has published.
     capacity = words[at.CAPACITY]
-    return position < load_acquire(words, at.CLOCK) + capacity // 4 - capacity  # type: ignore[no-any-return]
+    return position < load_acquire(words, at.CLOCK) + capacity // 4 - capacity
 
 
-@njit(types.boolean(_WORDS, _RING, _POSITION, _BLOCK), nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@njit(types.boolean(_WORDS, _RING, _POSITION, _BLOCK), nogil=True, cache=True)
 def _read(words: Any, ring: Any, position: int, target: Any) -> bool:
     count = target.shape[1]
     if load_acquire(words, at.CLOCK) < position + count:
@@ -61,7 +61,7 @@ def _read(words: Any, ring: Any, position: int, target: Any) -> bool:
     return True
 
 
-@njit(types.int64(_WORDS, _RING, _POSITION, _BLOCK), nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@njit(types.int64(_WORDS, _RING, _POSITION, _BLOCK), nogil=True, cache=True)
 def _write(words: Any, ring: Any, position: int, source: Any) -> int:
     count = source.shape[1]
     clock = load_acquire(words, at.CLOCK)
@@ -85,7 +85,7 @@ def _write(words: Any, ring: Any, position: int, source: Any) -> int:
     return WRITTEN
 
 
-@njit(types.boolean(_WORDS, _POSITION, types.int64, types.int64), nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@njit(types.boolean(_WORDS, _POSITION, types.int64, types.int64), nogil=True, cache=True)
 def _wait(words: Any, position: int, timeout_ns: int, poll_ns: int) -> bool:
     now = clock_ns()
     deadline = now + timeout_ns
@@ -168,9 +168,7 @@ class RealtimePort:
         self._map(buffer)
 
     @staticmethod
-    def size_bytes(
-        in_channels: int, out_channels: int, capacity: int, latency: int, ramp: int = 64
-    ) -> int:
+    def size_bytes(in_channels: int, out_channels: int, capacity: int, latency: int, ramp: int = 64) -> int:
         """Bytes that a port of this shape occupies."""
         return 4 * _offsets(in_channels, out_channels, _capacity(capacity, latency, ramp), ramp)[4]
 

@@ -11,8 +11,7 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
-from numba.extending import intrinsic
+from numba import extending, njit, types
 from numpy.typing import NDArray
 
 from rtsep.rt import layout as at
@@ -21,11 +20,14 @@ from rtsep.rt.clock import clock_ns, now_ns, sleep_once, sleep_until
 from rtsep.rt.fences import load, load_acquire, store
 from rtsep.rt.port import RealtimePort
 
+# numba types it as if it were called with what it is defined with, which is not so.
+intrinsic: Any = extending.intrinsic
+
 _POLL_NS = 20_000
 _STOP = 0
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def _call(typingctx: Any, callback: Any, source: Any, target: Any, frames: Any, userdata: Any) -> Any:
     """`((PaStreamCallback *)callback)(source, target, frames, NULL, 0, userdata)`; all 64-bit integers."""
     if any(arg not in (types.int64, types.uint64) for arg in (callback, source, target, frames, userdata)):
@@ -53,8 +55,19 @@ def _call(typingctx: Any, callback: Any, source: Any, target: Any, frames: Any, 
 
 def _build(stamp: int) -> Any:
     # `stamp` is in the cache's key: this code, too, has the layout frozen into it.
-    @njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
-    def run(callback, words, control, source, loop, target, frames, incoming, outgoing, start_ns):  # type: ignore[no-untyped-def]
+    @njit(nogil=True, cache=True)
+    def run(
+        callback: int,
+        words: Any,
+        control: Any,
+        source: Any,
+        loop: bool,
+        target: Any,
+        frames: int,
+        incoming: Any,
+        outgoing: Any,
+        start_ns: int,
+    ) -> int:
         # source, target, incoming, outgoing: float32 (frames, channels)
         block = incoming.shape[0]
         rate = words[at.SAMPLE_RATE]
@@ -77,8 +90,10 @@ def _build(stamp: int) -> Any:
                 for c in range(incoming.shape[1]):
                     inside = at_source < source.shape[0]
                     incoming[i, c] = source[at_source, c] if inside else np.float32(0.0)
-            if stamp != words[at.MAGIC] or PA_CONTINUE != _call(
-                callback, incoming.ctypes.data, outgoing.ctypes.data, np.int64(block), userdata
+            if (
+                stamp != words[at.MAGIC]
+                or _call(callback, incoming.ctypes.data, outgoing.ctypes.data, np.int64(block), userdata)
+                != PA_CONTINUE
             ):
                 break
             for i in range(min(block, target.shape[0] - done)):
@@ -131,9 +146,7 @@ class Pump:
         """Compile, or load from the cache, before time counts. Runs no block."""
         self._run(self._incoming[:0], self._outgoing[:0], 0, False)
 
-    def _run(
-        self, source: NDArray[np.float32], target: NDArray[np.float32], frames: int, loop: bool
-    ) -> int:
+    def _run(self, source: NDArray[np.float32], target: NDArray[np.float32], frames: int, loop: bool) -> int:
         address, words, control = callback_address(), self._port.words, self._control
         buffers = self._incoming, self._outgoing
         return int(_run(address, words, control, source, loop, target, frames, *buffers, self._start_ns))

@@ -39,7 +39,7 @@ def next_power_of_two(value: int) -> int:
     return 1 << max(0, value - 1).bit_length()
 
 
-@njit(_SIGNATURE, nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@njit(_SIGNATURE, nogil=True, cache=True)
 def push(words: Any, samples: Any, block: Any) -> int:
     """Append as many frames of `block` as there is room for; returns how many. Never waits.
 
@@ -59,10 +59,10 @@ def push(words: Any, samples: Any, block: Any) -> int:
         for c in range(samples.shape[1]):
             samples[i, c] = block[first + i, c]
     store_release(words, _WRITE, position + count)
-    return count  # type: ignore[no-any-return]
+    return count
 
 
-@njit(_SIGNATURE, nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@njit(_SIGNATURE, nogil=True, cache=True)
 def pop(words: Any, samples: Any, block: Any) -> int:
     """Take as many frames as there are, up to `block`'s length, into `block`; returns how many.
 
@@ -82,14 +82,14 @@ def pop(words: Any, samples: Any, block: Any) -> int:
             block[first + i, c] = samples[i, c]
     # Release: the producer may overwrite these slots once it sees the new position.
     store_release(words, _READ, position + count)
-    return count  # type: ignore[no-any-return]
+    return count
 
 
-@njit(types.int64(types.int64[::1]), nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@njit(types.int64(types.int64[::1]), nogil=True, cache=True)
 def _filled(words: Any) -> int:
     # Read first: the producer can then only have added to what is counted, so this is never negative.
     read = load_acquire(words, _READ)
-    return load_acquire(words, _WRITE) - read  # type: ignore[no-any-return]
+    return load_acquire(words, _WRITE) - read
 
 
 class RingBuffer:

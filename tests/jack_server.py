@@ -1,0 +1,109 @@
+"""A JACK server without a sound card, of its own, for one test."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+from types import TracebackType
+
+import pytest
+
+_ENVIRONMENT = {
+    "JACK_NO_START_SERVER": "1",
+    # Without a session bus the reservation of a (non-existent) card can only fail.
+    "JACK_NO_AUDIO_RESERVATION": "1",
+}
+
+
+class JackServer:
+    """`jackd` with its dummy driver, timed by the system clock; skips the test where there is no jackd.
+
+    While the block lasts, this process and its children find the server under its own name, so that
+    servers of other tests, or a real one, are never touched.
+    """
+
+    def __init__(self, name: str = "test", rate: int = 44100, period: int = 128) -> None:
+        self.name = f"rtsep-{name}-{os.getpid()}"
+        self.rate = rate
+        self.period = period
+        self._process: subprocess.Popen[bytes] | None = None
+        self._before: dict[str, str | None] = {}
+
+    def __enter__(self) -> JackServer:
+        if shutil.which("jackd") is None or shutil.which("jack_wait") is None:
+            pytest.skip("jackd is not installed")
+        changes = {**_ENVIRONMENT, "JACK_DEFAULT_SERVER": self.name}
+        self._before = {key: os.environ.get(key) for key in changes}
+        os.environ.update(changes)
+        command = [
+            "jackd",
+            "-n",
+            self.name,
+            "-r",
+            "-d",
+            "dummy",
+            "-r",
+            str(self.rate),
+            "-p",
+            str(self.period),
+        ]
+        try:
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            )
+            self._await()
+        except BaseException:
+            self.stop()
+            self._restore()
+            raise
+        return self
+
+    def _await(self) -> None:
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            assert self._process is not None
+            if self._process.poll() is not None:
+                raise RuntimeError(f"jackd ended with {self._process.returncode}")
+            answer = subprocess.run(
+                ["jack_wait", "-s", self.name, "-w", "-t", "2"], capture_output=True, text=True, check=False
+            )
+            if "server is available" in answer.stdout + answer.stderr:
+                return
+            time.sleep(0.05)
+        raise RuntimeError("jackd did not come up within 20 s")
+
+    @property
+    def pid(self) -> int:
+        """Of jackd."""
+        assert self._process is not None
+        return self._process.pid
+
+    def run(self, *command: str, timeout: float = 10) -> str:
+        """Run a JACK tool against this server; returns what it printed."""
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=timeout).stdout
+
+    def stop(self) -> None:
+        """End the server, as if the device were pulled out. May be called more than once."""
+        if self._process is None:
+            return
+        self._process.terminate()
+        try:
+            self._process.wait(5)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def _restore(self) -> None:
+        for key, value in self._before.items():
+            if value is None:
+                os.environ.pop(key, None)
+            else:
+                os.environ[key] = value
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+        self._restore()
