@@ -1,0 +1,80 @@
+"""Progress of long work: a bar on a terminal, nothing where nobody watches."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+
+class AudioProgress:
+    """A bar in seconds of audio, with the speed relative to playing it.
+
+    Drawn on stderr, and only there where stderr is a terminal.
+
+    Args:
+        quiet: draw nothing in any case.
+    """
+
+    def __init__(self, quiet: bool = False) -> None:
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[speed]}"),
+            TimeRemainingColumn(),
+            console=Console(file=sys.stderr),
+            transient=True,
+            disable=quiet or not sys.stderr.isatty(),
+        )
+        self._task: TaskID | None = None
+        self._began = 0.0
+
+    def begin(self, name: str) -> None:
+        """Start the bar of the next piece of work."""
+        if self._task is not None:
+            self._progress.remove_task(self._task)
+        # Escaped as plain text: a song may be called "[red]".
+        self._task = self._progress.add_task(Text(name).markup, total=None, speed="")
+        self._began = time.monotonic()
+
+    def update(self, done: float, total: float | None) -> None:
+        """Move the bar.
+
+        Args:
+            done: seconds of audio finished.
+            total: seconds in all, None when that is not known.
+        """
+        if self._task is None:
+            return
+        self._progress.update(
+            self._task, completed=done, total=total, speed=speed(done, time.monotonic() - self._began)
+        )
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+
+def speed(audio_seconds: float, seconds: float) -> str:
+    """How many times faster than playing, such as "12.5x"."""
+    return f"{audio_seconds / seconds:.1f}x" if seconds > 0 else ""
+
+
+def clock(seconds: float) -> str:
+    """Minutes and seconds, such as "3:05"; hours in front from one on."""
+    whole = round(seconds)
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes}:{rest:02}"
+    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}"

@@ -1,0 +1,274 @@
+"""The stream applied to what is already recorded: arrays and files in, aligned stems out.
+
+The separation is the live one, hop by hop through the same stream; only its delay is taken out at the
+end, so that sample n of every stem belongs to sample n of the input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import soxr
+from numpy.typing import NDArray
+
+from rtsep.io.soundfiles import QUALITY, Format, SoundReader, SoundWriter
+from rtsep.io.staging import StagedFolder
+from rtsep.spec import ModelError, StreamSpec, UsageError
+
+Progress = Callable[[float, float | None], None]
+"""Called with the seconds of audio that are done and, where known, the seconds in all."""
+
+_BLOCK = 16384
+
+
+class StemStream(Protocol):
+    """What is needed of a stream; `rtsep.backends.stream.HopStream` is one."""
+
+    spec: StreamSpec
+    input: NDArray[np.float32]
+    stems: NDArray[np.float32]
+
+    def step(self) -> None:
+        """Separate the hop in `input` into `stems`."""
+
+    def reset(self) -> None:
+        """Back to the start."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileReport:
+    """What `separate_file` did.
+
+    Attributes:
+        source: the file that was separated.
+        folder: where the results lie.
+        files: the results, stems first, then the remix if there is one.
+        seconds: length of the audio.
+        bad_samples: NaN and infinite samples of the source, taken as zero.
+        clipped_samples: samples beyond full scale, in formats that end there.
+    """
+
+    source: Path
+    folder: Path
+    files: tuple[Path, ...]
+    seconds: float
+    bad_samples: int
+    clipped_samples: int
+
+
+class AlignedFeed:
+    """Feeds a stream with blocks of any length and gives back its stems without the delay.
+
+    Resets the stream. What `push` has returned so far, plus `finish`, is exactly as long as what was pushed.
+    """
+
+    def __init__(self, stream: StemStream) -> None:
+        self._stream = stream
+        self._shape = (len(stream.spec.stems), stream.spec.channels)
+        self._held = 0  # samples of `stream.input` that are filled
+        self._taken = 0
+        self._given = -stream.spec.delay  # what comes out at negative times is the stream filling up
+        stream.reset()
+
+    def push(self, block: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Feed the next samples.
+
+        Args:
+            block: (channels, samples), any length.
+
+        Returns:
+            (stems, channels, n): those that are now complete.
+
+        Raises:
+            ModelError: when the model's output is not finite.
+        """
+        self._taken += block.shape[1]
+        return self._feed(block)
+
+    def finish(self) -> NDArray[np.float32]:
+        """The rest, (stems, channels, n): silence is fed until all that was pushed has come out."""
+        missing = self._taken - self._given - self._held
+        silence = np.zeros((self._shape[1], missing + self._stream.spec.hop), np.float32)
+        due = self._taken - max(self._given, 0)
+        return self._feed(silence)[..., :due]
+
+    def _feed(self, block: NDArray[np.float32]) -> NDArray[np.float32]:
+        hop = self._stream.spec.hop
+        steps = (self._held + block.shape[1]) // hop
+        out = np.empty((*self._shape, steps * hop), np.float32)
+        position = 0
+        for step in range(steps):
+            count = hop - self._held
+            self._stream.input[:, self._held :] = block[:, position : position + count]
+            position += count
+            self._held = 0
+            self._stream.step()
+            out[..., step * hop : (step + 1) * hop] = self._stream.stems
+        rest = block.shape[1] - position
+        self._stream.input[:, self._held : self._held + rest] = block[:, position:]
+        self._held += rest
+        if not np.isfinite(out).all():
+            seconds = max(self._given, 0) / self._stream.spec.sample_rate
+            raise ModelError(f"the model gave samples that are not numbers, near {seconds:.1f} s")
+        early = min(max(-self._given, 0), out.shape[-1])
+        self._given += out.shape[-1]
+        return out[..., early:]
+
+
+def separate_array(stream: StemStream, audio: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Separate a whole signal, as it would be separated live.
+
+    Args:
+        stream: an open stream; it is reset.
+        audio: (channels, samples) at the stream's rate.
+
+    Returns:
+        (stems, channels, samples) float32, aligned with `audio` to the sample.
+
+    Raises:
+        UsageError: when the channels are not the stream's.
+        ModelError: when the model's output is not finite.
+    """
+    if audio.ndim != 2 or audio.shape[0] != stream.spec.channels:
+        raise UsageError(f"expected ({stream.spec.channels}, samples) of audio, not {audio.shape}")
+    feed = AlignedFeed(stream)
+    return np.concatenate([feed.push(np.asarray(audio, np.float32)), feed.finish()], axis=-1)
+
+
+def result_names(spec: StreamSpec, muted: Iterable[str] = (), format: Format = "wav") -> tuple[str, ...]:
+    """The files that `separate_file` writes: one a stem and, with `muted`, the remix.
+
+    Raises:
+        UsageError: when a muted stem is not the model's, or none is left.
+    """
+    silent = frozenset(muted)
+    if unknown := sorted(silent - set(spec.stems)):
+        raise UsageError(f"the model has no stem '{unknown[0]}'; there are: {', '.join(spec.stems)}")
+    names = [f"{stem}.{format}" for stem in spec.stems]
+    if silent:
+        if silent == set(spec.stems):
+            raise UsageError("muting every stem leaves nothing to hear")
+        without = "-".join(stem for stem in spec.stems if stem in silent)
+        names.append(f"mix-without-{without}.{format}")
+    return tuple(names)
+
+
+def separate_file(
+    stream: StemStream,
+    source: str | Path,
+    folder: str | Path,
+    *,
+    muted: Sequence[str] = (),
+    format: Format = "wav",
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> FileReport:
+    """Separate a file into a folder of stems.
+
+    Stems have the source's sample rate, channels and length, and line up with it to the sample. They appear
+    together when all are complete; after an error or Ctrl-C there is nothing. Memory does not depend on
+    the length.
+
+    Args:
+        stream: an open stream; it is reset.
+        source: any file that `SoundReader` reads.
+        folder: where the results go; see `result_names`.
+        muted: stems to leave out of an additional remix, the sum of the others; none: no remix.
+        format: of the results; see `SoundWriter`.
+        overwrite: replace results that exist.
+        progress: told after every block.
+
+    Raises:
+        AudioFileError: when the source cannot be read, or the results cannot be written.
+        ModelError: when the model's output is not finite, or it is not for mono or stereo.
+        UsageError: when `muted` does not fit the model.
+    """
+    spec = stream.spec
+    if spec.channels not in (1, 2):
+        raise ModelError(f"the model is for {spec.channels} channels; files are mono or stereo")
+    names = result_names(spec, muted, format)
+    folder = Path(folder)
+    with SoundReader(source, spec.sample_rate, spec.channels) as reader, ExitStack() as open_files:
+        channels = min(reader.source_channels, spec.channels)
+        total = None if reader.frames is None else reader.frames / spec.sample_rate
+        staged = open_files.enter_context(StagedFolder(folder, names, overwrite))
+        expected = None if total is None else round(total * reader.source_rate)
+        writers = [
+            open_files.enter_context(
+                SoundWriter(
+                    staged.path / name, reader.source_rate, channels, format, expected_frames=expected
+                )
+            )
+            for name in names
+        ]
+        results = _Results(spec, reader, channels, writers, muted)
+        feed = AlignedFeed(stream)
+        for block in reader.blocks(_BLOCK):
+            results.write(feed.push(block))
+            if progress is not None:
+                progress(results.frames / reader.source_rate, total)
+        results.write(feed.finish(), last=True)
+        if progress is not None:
+            progress(results.frames / reader.source_rate, total)
+    return FileReport(
+        source=Path(source),
+        folder=folder,
+        files=tuple(folder / name for name in names),
+        seconds=results.frames / reader.source_rate,
+        bad_samples=reader.bad_samples,
+        clipped_samples=sum(writer.clipped_samples for writer in writers),
+    )
+
+
+class _Results:
+    """The way of stems into files: back to the source's channels, rate and length."""
+
+    def __init__(
+        self,
+        spec: StreamSpec,
+        reader: SoundReader,
+        channels: int,
+        writers: Sequence[SoundWriter],
+        muted: Iterable[str],
+    ) -> None:
+        self._reader = reader
+        self._channels = channels
+        self._stems = len(spec.stems)
+        self._writers = writers
+        self._heard = [i for i, stem in enumerate(spec.stems) if stem not in set(muted)]
+        self._resampler = (
+            None
+            if reader.source_rate == spec.sample_rate
+            else soxr.ResampleStream(
+                spec.sample_rate,
+                reader.source_rate,
+                self._stems * channels,
+                dtype="float32",
+                quality=QUALITY,
+            )
+        )
+        self.frames = 0
+
+    def write(self, stems: NDArray[np.float32], last: bool = False) -> None:
+        """Write the next (stems, channels, samples) at the model's rate."""
+        if self._channels < stems.shape[1]:
+            stems = stems.mean(axis=1, keepdims=True, dtype=np.float32)
+        if self._resampler is not None:
+            flat = np.ascontiguousarray(stems.reshape(self._stems * self._channels, -1).T)
+            flat = self._resampler.resample_chunk(flat, last=last)
+            stems = flat.T.reshape(self._stems, self._channels, -1)
+        if last:
+            # There and back again rounds the length twice; the source's is the right one.
+            due = self._reader.source_frames - self.frames
+            short = max(due - stems.shape[-1], 0)
+            stems = np.pad(stems[..., :due], ((0, 0), (0, 0), (0, short)))
+        for writer, stem in zip(self._writers, stems, strict=False):
+            writer.write(stem)
+        if len(self._writers) > self._stems:
+            self._writers[-1].write(stems[self._heard].sum(axis=0))
+        self.frames += stems.shape[-1]

@@ -1,0 +1,115 @@
+"""Files that belong together, made visible together."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from rtsep.spec import AudioFileError
+
+
+class AlreadyThereError(AudioFileError):
+    """A file that would be replaced without having been told to.
+
+    Attributes:
+        file: which.
+    """
+
+    def __init__(self, file: Path) -> None:
+        super().__init__(f"{file}: exists already")
+        self.file = file
+
+
+class StagedFolder:
+    """A hidden folder that takes its name when everything in it is complete.
+
+    Used with `with`: write the files into `path`; at the end they appear in `folder`, all in one step where
+    `folder` did not exist, otherwise one after the other in place of those of the same name (whatever else
+    lies there stays). An error or Ctrl-C removes the hidden folder, and the parents that were made for it.
+
+    Args:
+        folder: where the files will lie; parents are made as needed.
+        names: of the files that will be written.
+        overwrite: replace files of these names.
+
+    Attributes:
+        folder: as given.
+        path: where to write now; it exists while the `with` block runs.
+
+    Raises:
+        AudioFileError: on entry, when a file exists that may not be replaced or the folder cannot be made.
+    """
+
+    def __init__(self, folder: str | Path, names: Iterable[str], overwrite: bool = False) -> None:
+        self.folder = Path(folder)
+        self._names = tuple(names)
+        self._overwrite = overwrite
+        self._made: list[Path] = []
+        self.path = self.folder.with_name(f".{self.folder.name}.{secrets.token_hex(4)}.part")
+
+    def check(self) -> None:
+        """Raise what entering would raise because of what exists; touches nothing."""
+        if self.folder.exists() and not self.folder.is_dir():
+            raise AudioFileError(f"{self.folder}: is in the way: a file, where a folder is to be")
+        for name in self._names:
+            file = self.folder / name
+            if file.is_dir():
+                raise AudioFileError(f"{file}: is in the way: a folder, where a file is to be")
+            if file.exists() and not self._overwrite:
+                raise AlreadyThereError(file)
+
+    def __enter__(self) -> Self:
+        self.check()
+        try:
+            missing = []
+            parent = self.path.parent
+            while not parent.exists():
+                missing.append(parent)
+                parent = parent.parent
+            for parent in reversed(missing):
+                self._made.append(parent)
+                parent.mkdir(exist_ok=True)
+            self.path.mkdir()
+        except OSError as error:
+            self._remove()
+            raise AudioFileError(f"{self.folder}: cannot be made: {error.strerror}") from None
+        except BaseException:
+            self._remove()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not None:
+            self._remove()
+            return
+        try:
+            self._publish()
+        except OSError as failure:
+            self._remove()
+            raise AudioFileError(f"{self.folder}: cannot be written: {failure.strerror}") from None
+        except BaseException:
+            self._remove()
+            raise
+
+    def _publish(self) -> None:
+        if not self.folder.exists():
+            os.rename(self.path, self.folder)
+            return
+        for name in self._names:
+            os.replace(self.path / name, self.folder / name)
+        shutil.rmtree(self.path)
+
+    def _remove(self) -> None:
+        shutil.rmtree(self.path, ignore_errors=True)
+        for parent in reversed(self._made):
+            # Not empty: someone else has begun to use it.
+            with contextlib.suppress(OSError):
+                parent.rmdir()
