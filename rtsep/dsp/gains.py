@@ -124,15 +124,22 @@ class Ramp:
         """Be at the targets at once: for a stream that begins anew, with nothing sounding."""
         self.left.fill(0)
 
-    def fill(self, gains: Floats) -> None:
-        """Write the gains of the next samples into `gains` (count, samples) float32, C-contiguous.
+    def fill(self, gains: Floats, samples: int | None = None) -> None:
+        """Write the gains of the next samples.
+
+        Args:
+            gains: (count, columns) float32, C-contiguous.
+            samples: how many columns to write, from the first; all unless given.
 
         Raises:
-            ValueError: for another number of rows.
+            ValueError: for another number of rows, or more samples than columns.
         """
-        if gains.shape[0] != self.count:
-            raise ValueError(f"expected {self.count} rows, got {gains.shape[0]}")
-        advance(self.start, self.target, self.left, self.length, gains.shape[1], gains)
+        columns = gains.shape[1]
+        if samples is None:
+            samples = columns
+        if gains.shape[0] != self.count or not 0 <= samples <= columns:
+            raise ValueError(f"expected {self.count} rows and {samples} columns, got {gains.shape}")
+        advance(self.start, self.target, self.left, self.length, samples, gains)
 
     def value(self, index: int) -> float:
         """The gain of number `index` at the last sample written."""

@@ -1,0 +1,1 @@
+"""Channel strips: gain, mute and solo of every stem, their sum, and what guards it."""
