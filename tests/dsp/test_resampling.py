@@ -96,6 +96,7 @@ def test_filter_meets_its_specification(rate_in: int, rate_out: int) -> None:
     phases, taps = table.shape
     impulse = table[:, ::-1].T.reshape(-1).astype(np.float64)
     assert np.array_equal(impulse[1:], impulse[:0:-1]), "a symmetric filter has one delay for all"
+    assert impulse[0] == 0.0, "its mirror image would lie beyond the end"
     assert delay == Fraction(taps, 2)
     size = 1 << int(np.ceil(np.log2(len(impulse) * 16)))
     gain = np.abs(np.fft.rfft(impulse, size)) / phases

@@ -95,6 +95,17 @@ def test_recovers_bit_for_bit_one_fade_after() -> None:
     assert not np.array_equal(out[:, :, HOP * 4 : HOP * 4 + 99], stems[:, :, HOP * 4 : HOP * 4 + 99])
 
 
+def test_a_long_failure_becomes_the_mixture_itself_after_one_fade() -> None:
+    stems = smooth((3, 1), HOP * 12)
+    dry = stems.sum(0)
+    poisoned = stems.copy()
+    poisoned[:, :, HOP * 3 :] = np.nan
+    out = run(Guard(3, 1, 3 * HOP), poisoned, dry)
+    assert out[0, 0, HOP * 6 - 3] != 0.0
+    assert not out[:2, :, HOP * 6 :].any()
+    assert np.array_equal(out[2, :, HOP * 6 :], dry[:, HOP * 6 :])
+
+
 def test_stems_that_do_not_sum_to_the_mixture_do_not_step_either() -> None:
     stems = smooth((2, 1), HOP * 12)
     dry = np.zeros((1, HOP * 12), np.float32)
