@@ -99,40 +99,51 @@ def _wet(words: Any, samples: Any, position: int, channel: int) -> Any:
 
 
 @njit
-def _ready(words: Any, now: int, count: int) -> int:
-    """Frames of [now, now + count) that the worker has finished, from the first on."""
+def _ahead(words: Any, now: int) -> int:
+    """Frames from `now` on that the worker has finished without a hole."""
     end = load_acquire(words, at.OUT_END)  # before OUT_START: the worker writes them in reverse
     if load_acquire(words, at.OUT_START) > now:
         return 0
-    return min(max(end - now, 0), count)
+    return max(end - now, 0)  # type: ignore[no-any-return]
 
 
 @njit
-def _steer(words: Any, now: int, ready: int, count: int, forced: bool) -> int:
+def _steer(words: Any, now: int, ahead: int, count: int, forced: bool) -> int:
     """Decide where the crossfade heads, and count. Returns the frame at which a fade-out begins."""
+    ramp = words[at.RAMP]
+    ready = min(ahead, count)
+    if ready == count:
+        words[at.READY_RUN] += count
+    else:
+        words[at.READY_RUN] = 0
     if not forced:
-        if ready < count:
-            words[at.UNDERRUN_FRAMES] += count - ready
-            if words[at.STARVED] == 0:
-                words[at.UNDERRUNS] += 1
-                words[at.STARVED] = 1
-        else:
+        words[at.UNDERRUN_FRAMES] += count - ready
+        if ready == count:
             words[at.STARVED] = 0
+        elif words[at.STARVED] == 0:
+            words[at.UNDERRUNS] += 1
+            words[at.STARVED] = 1
 
-    if ready == count and not forced:
-        if words[at.HEADING_WET] == 0 and words[at.FADE] == 0:
+    begin = 0
+    heading_wet = words[at.HEADING_WET] == 1
+    rising = heading_wet and words[at.FADE] < ramp
+    if ready == count and (not forced or rising):
+        # A fade-in that had to turn back halfway would bend the waveform, so it waits until enough is
+        # finished to complete it. A worker that never gets so far ahead has to show instead that it
+        # keeps up.
+        settled = ahead >= ramp or words[at.READY_RUN] >= 4 * ramp
+        if not heading_wet and words[at.FADE] == 0 and settled:
             words[at.HEADING_WET] = 1
             words[at.EDGE] = now
-        begin = 0
     else:
         # Stay wet as long as the fade still fits in front of the hole; leave at once if told to.
-        turning = words[at.HEADING_WET] == 1 and not forced
-        begin = max(0, ready - words[at.FADE]) if turning else 0
+        if heading_wet and not forced:
+            begin = max(0, ready - words[at.FADE])
         words[at.HEADING_WET] = 0
     # Only wet that follows without a hole can be faded; after one, the reflection goes on.
     if words[at.EDGE] == now:
         words[at.EDGE] = now + ready
-    return begin
+    return begin  # type: ignore[no-any-return]
 
 
 @njit(inline="never")
@@ -147,8 +158,7 @@ def _give_output(words: Any, samples: Any, block: Any, offset: int, count: int) 
     peaks = words[at.PEAKS_AT]
     forced = load_acquire(words, at.FORCE_DRY) != 0
     closing = load_acquire(words, at.CLOSING) != 0
-    ready = _ready(words, now, count)
-    begin = _steer(words, now, ready, count, forced)
+    begin = _steer(words, now, _ahead(words, now), count, forced)
     fade = words[at.FADE]
     gate = words[at.GATE]
     wet_only = words[at.HEADING_WET] == 1
@@ -185,7 +195,7 @@ def _give_output(words: Any, samples: Any, block: Any, offset: int, count: int) 
 
 
 @njit(inline="never")
-def _note_arrival(words: Any, now: int, flags: int) -> None:
+def _note_arrival(words: Any, now: int, flags: Any) -> None:
     calls = words[at.CALLBACKS]
     if calls > 0:
         gap = now - words[at.LAST_CALLBACK_NS]
@@ -194,9 +204,9 @@ def _note_arrival(words: Any, now: int, flags: int) -> None:
         if period > 0 and 2 * gap > 3 * period:
             words[at.GAPS] += 1
             words[at.MISSED] += (gap + period // 2) // period - 1
-    if flags & _INPUT_OVERFLOW:
+    if np.int64(flags) & _INPUT_OVERFLOW:
         words[at.PA_INPUT_OVERFLOW] += 1
-    if flags & _OUTPUT_UNDERFLOW:
+    if np.int64(flags) & _OUTPUT_UNDERFLOW:
         words[at.PA_OUTPUT_UNDERFLOW] += 1
 
 
@@ -214,7 +224,7 @@ def _build(stamp: int) -> Any:
         samples = carray(userdata, (words[at.TOTAL_BYTES] // 4,), np.float32)
         incoming = carray(source, (count * words[at.IN_CHANNELS],), np.float32)
         outgoing = carray(target, (count * words[at.OUT_CHANNELS],), np.float32)
-        _note_arrival(words, arrival, np.int64(flags))
+        _note_arrival(words, arrival, flags)
         if pointer_address(time_info) != 0:
             stream_ns = np.int64(carray(time_info, (3,), np.float64)[1] * 1e9)
             if words[at.CALLBACKS] == 0:

@@ -72,11 +72,12 @@ EDGE = 66
 STARVED = 67
 GATE = 68
 """0 silent ... RAMP open; falls while CLOSING."""
+READY_RUN = 69
+"""Frames for which the wet signal has been there without a break."""
 
 # Worker: counters.
 LATE_HOPS = 72
 INPUT_OVERRUNS = 73
-WORKER_WAITS = 74
 
 HEADER_WORDS = 80
 
