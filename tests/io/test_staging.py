@@ -1,0 +1,92 @@
+"""A folder's files appear together or not at all."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from rtsep.io.staging import AlreadyThereError, StagedFolder
+from rtsep.spec import AudioFileError
+
+NAMES = ("a.wav", "b.wav")
+
+
+def fill(staged: StagedFolder, text: str = "new") -> None:
+    for name in NAMES:
+        (staged.path / name).write_text(text)
+
+
+def contents(folder: Path) -> dict[str, str]:
+    return {str(f.relative_to(folder)): f.read_text() for f in sorted(folder.rglob("*")) if f.is_file()}
+
+
+def test_appears_at_the_end_only(tmp_path: Path) -> None:
+    target = tmp_path / "out" / "song"
+    with StagedFolder(target, NAMES) as staged:
+        fill(staged)
+        assert not target.exists()
+    assert contents(tmp_path) == {"out/song/a.wav": "new", "out/song/b.wav": "new"}
+    assert os.listdir(target.parent) == ["song"]
+
+
+def test_joins_what_is_there(tmp_path: Path) -> None:
+    target = tmp_path / "song"
+    target.mkdir()
+    (target / "notes.txt").write_text("mine")
+    with StagedFolder(target, NAMES) as staged:
+        fill(staged)
+    assert contents(tmp_path) == {"song/notes.txt": "mine", "song/a.wav": "new", "song/b.wav": "new"}
+    assert os.listdir(tmp_path) == ["song"]
+
+
+def test_replaces_only_when_told(tmp_path: Path) -> None:
+    target = tmp_path / "song"
+    target.mkdir()
+    (target / "b.wav").write_text("old")
+    (target / "c.wav").write_text("other")
+    with pytest.raises(AlreadyThereError) as failure, StagedFolder(target, NAMES):
+        pass
+    assert failure.value.file == target / "b.wav"
+    assert contents(tmp_path) == {"song/b.wav": "old", "song/c.wav": "other"}
+    with StagedFolder(target, NAMES, overwrite=True) as staged:
+        fill(staged)
+    assert contents(tmp_path) == {"song/a.wav": "new", "song/b.wav": "new", "song/c.wav": "other"}
+
+
+@pytest.mark.parametrize("error", [AudioFileError, KeyboardInterrupt, SystemExit])
+def test_an_error_leaves_no_trace(tmp_path: Path, error: type[BaseException]) -> None:
+    with pytest.raises(error), StagedFolder(tmp_path / "deep" / "er" / "song", NAMES) as staged:
+        fill(staged)
+        raise error
+    assert os.listdir(tmp_path) == []
+
+
+def test_an_error_while_replacing_keeps_the_old(tmp_path: Path) -> None:
+    target = tmp_path / "song"
+    target.mkdir()
+    (target / "a.wav").write_text("old")
+    with pytest.raises(RuntimeError), StagedFolder(target, NAMES, overwrite=True) as staged:
+        fill(staged)
+        raise RuntimeError
+    assert contents(tmp_path) == {"song/a.wav": "old"}
+
+
+def test_parents_that_others_use_stay(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), StagedFolder(tmp_path / "out" / "song", NAMES):
+        (tmp_path / "out" / "theirs.txt").write_text("theirs")
+        raise RuntimeError
+    assert contents(tmp_path) == {"out/theirs.txt": "theirs"}
+
+
+def test_things_in_the_way(tmp_path: Path) -> None:
+    (tmp_path / "song").write_text("a file")
+    with pytest.raises(AudioFileError, match="in the way: a file"), StagedFolder(tmp_path / "song", NAMES):
+        pass
+    with pytest.raises(AudioFileError, match="cannot be made"), StagedFolder(tmp_path / "song" / "x", NAMES):
+        pass
+    (tmp_path / "other" / "a.wav").mkdir(parents=True)
+    with pytest.raises(AudioFileError, match="in the way: a folder"):
+        StagedFolder(tmp_path / "other", NAMES, overwrite=True).check()
+    assert sorted(os.listdir(tmp_path)) == ["other", "song"]
