@@ -142,6 +142,8 @@ class RealtimePort:
             buffer = np.zeros(size // 8, np.int64)
         if len(memoryview(buffer).cast("B")) < size:
             raise ValueError(f"the port needs {size} bytes")
+        if memoryview(buffer).readonly:
+            raise ValueError("a port needs a writable buffer")
         words = np.frombuffer(buffer, np.int64, size // 8)
         words[:] = 0
         peaks, table, in_ring, out_ring, total = _offsets(

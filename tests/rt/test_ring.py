@@ -62,9 +62,7 @@ def _consume(words: Any, samples: Any, total: int, seed: int) -> int:
     capacity=st.integers(1, 33),
     moves=st.lists(st.tuples(st.booleans(), st.integers(0, 70)), max_size=60),
 )
-def test_it_behaves_like_a_bounded_queue(
-    channels: int, capacity: int, moves: list[tuple[bool, int]]
-) -> None:
+def test_it_behaves_like_a_bounded_queue(channels: int, capacity: int, moves: list[tuple[bool, int]]) -> None:
     ring = RingBuffer(channels, capacity)
     assert ring.capacity == next_power_of_two(capacity)
     queue: deque[tuple[float, ...]] = deque()
@@ -102,7 +100,7 @@ def test_a_slice_of_a_larger_array_is_pushed_and_popped_without_compiling() -> N
 
 def test_two_threads_pass_every_frame_once_and_in_order() -> None:
     total = 300_000
-    ring = RingBuffer(2, 64)
+    ring = RingBuffer(2, 1024)
     _produce(ring.words, ring.samples, 0, 1)
     _consume(ring.words, ring.samples, 0, 1)
     producer = threading.Thread(target=_produce, args=(ring.words, ring.samples, total, 1))
@@ -123,8 +121,8 @@ def _produce_into(name: str, total: int) -> None:
 
 def test_two_processes_pass_every_frame_once_and_in_order() -> None:
     total = 200_000
-    memory = shared_memory.SharedMemory(create=True, size=RingBuffer.size_bytes(2, 100))
-    ring = RingBuffer(2, 100, memory.buf)
+    memory = shared_memory.SharedMemory(create=True, size=RingBuffer.size_bytes(2, 1000))
+    ring = RingBuffer(2, 1000, memory.buf)
     try:
         process = multiprocessing.get_context("spawn").Process(
             target=_produce_into, args=(memory.name, total), daemon=True
