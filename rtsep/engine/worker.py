@@ -1,0 +1,207 @@
+"""The worker: waits for a hop, separates it, mixes it, puts it where it is due; and nothing else.
+
+It runs on a thread of its own. While it waits it holds no lock, not even the interpreter's. What it
+touches was allocated before it began.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rtsep.backends.stream import HopStream
+from rtsep.engine.board import Board
+from rtsep.engine.latency import LatencyReport
+from rtsep.engine.rates import Intake, Outlet
+from rtsep.engine.dry import DryDelay
+from rtsep.mixer.mixer import Mixer
+from rtsep.mixer.strip import ChannelStrip, effective_gains
+from rtsep.rt.port import RealtimePort
+from rtsep.rt.ring import RingBuffer
+
+RAMP = 256
+"""Samples in which a gain goes to a new value: under 6 ms, and no click."""
+WAIT_SECONDS = 0.05
+LOAD_SHARE = 0.05
+"""Weight of the newest hop in the average load, which thus remembers some twenty hops."""
+
+METER_SHARE = 0.2
+
+Routes = tuple[tuple[int, tuple[int, ...]], ...]
+"""Stem number and the device channels, counted from 0, that it goes to besides the mix."""
+
+
+class Worker:
+    """Moves hops from a port's input to its output.
+
+    Args:
+        port: the memory shared with the audio callback.
+        stream: the separator, warmed up.
+        board: parameters in, telemetry out.
+        latency: the stream's plan.
+        routes: stems that have device channels of their own.
+        silent: the fallback is silence, not dry.
+        recorder: where stems and mix go, interleaved, if they are recorded:
+            (stems + 1) x channels wide.
+        on_failure: called with a line of text if the worker cannot go on.
+    """
+
+    def __init__(
+        self,
+        port: RealtimePort,
+        stream: HopStream,
+        board: Board,
+        latency: LatencyReport,
+        *,
+        routes: Routes = (),
+        silent: bool = False,
+        recorder: RingBuffer | None = None,
+        on_failure: Callable[[str], None] | None = None,
+    ) -> None:
+        spec = stream.spec
+        self._port, self._stream, self._board = port, stream, board
+        self._routes, self._recorder = routes, recorder
+        self._on_failure = on_failure
+        stems = len(spec.stems)
+        self._mixer = Mixer(stems, spec.channels, spec.hop, RAMP)
+        self._strips = [ChannelStrip() for _ in spec.stems]
+        self._revision = -1
+        self._peak = np.zeros(stems + 1, np.float32)
+        self._square = np.zeros(stems + 1, np.float32)
+        self._dry = DryDelay(spec.channels, spec.hop, spec.delay, silent)
+        self._intake = Intake(port, latency.sample_rate, spec.sample_rate, spec.channels, spec.hop)
+        self._outlet = Outlet(port, spec.sample_rate, latency.sample_rate, spec.hop, latency.prefill)
+        self._mix = np.zeros((spec.channels, spec.hop), np.float32)
+        self._faded: NDArray[np.float32] = np.zeros((stems, spec.channels, spec.hop), np.float32)
+        self._out = np.zeros((port.out_channels, spec.hop), np.float32)
+        self._taped = np.zeros((spec.hop, (stems + 1) * spec.channels), np.float32)
+        self._settling = -(-spec.delay // spec.hop)
+        self._dry_hops = 0
+        self._mute_hops = 0
+        self._epoch = int(board.words["epoch"])
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="rtsep worker", daemon=True)
+        board.words["deadline"] = spec.hop_seconds
+        self._warm_up()
+
+    def start(self) -> None:
+        """Begin; the port's input may be empty so far."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End after the hop in hand, and wait for that."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    # -- the loop --------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            while not self._stopping.is_set():
+                if self._port.wait(self._intake.needed, WAIT_SECONDS):
+                    self._hop()
+                elif self._port.finished:
+                    # The device has ended: nothing will come, and a wait would return at once.
+                    time.sleep(WAIT_SECONDS)
+        except Exception as error:
+            if self._on_failure is None:
+                raise
+            self._on_failure(f"{type(error).__name__}: {error}")
+
+    def _hop(self) -> None:
+        began = time.perf_counter_ns()
+        if not self._intake.take(self._stream.input):
+            self._catch_up()
+            return
+        self._separate()
+        self._route()
+        self._outlet.put(self._out, audible=self._mute_hops == 0)
+        self._mute_hops = max(0, self._mute_hops - 1)
+        self._recover()
+        self._account(time.perf_counter_ns() - began)
+
+    def _separate(self) -> None:
+        """Input hop to mix: `_mix`, and the stems after their gains in `_faded`."""
+        words, stream, mixer = self._board.words, self._stream, self._mixer
+        dry = self._dry.push(stream.input)
+        stream.step()
+        epoch = int(words["epoch"])
+        if epoch != self._epoch:
+            # From here on the stems are replaced by dry, until the separator has a past again.
+            self._epoch = epoch
+            words["resets"] += 1
+            stream.reset()
+            self._dry_hops = self._settling + 1
+        mixer.sanitise(stream.stems, dry, self._dry_hops > 0)
+        self._dry_hops = max(0, self._dry_hops - 1)
+        revision = int(words["revision"])
+        if revision != self._revision:
+            self._revision = revision
+            bypass = self._board.read_strips(self._strips)
+            mixer.set_targets(effective_gains(self._strips, bypass=bypass))
+        mixer.process(stream.stems, self._faded, self._mix)
+
+    def _recover(self) -> None:
+        """After a spoiled hop, which the guard has replaced: a state that holds NaN never loses it by itself."""
+        if self._mixer.guard.replaced != int(self._board.words["bad_hops"]):
+            self._board.words["bad_hops"] = self._mixer.guard.replaced
+            self._stream.reset()
+            self._dry_hops = self._settling
+
+    def _route(self) -> None:
+        """Mix and stems to the device's channels, and to the recorder."""
+        out, mix = self._out, self._mix
+        if out.shape[0] == 1 and mix.shape[0] > 1:
+            np.mean(mix, axis=0, out=out[0])
+        else:
+            out[: mix.shape[0]] = mix
+            if mix.shape[0] == 1 and out.shape[0] > 1:
+                out[1] = mix[0]
+        for stem, channels in self._routes:
+            for k, channel in enumerate(channels):
+                out[channel] = self._faded[stem, k % mix.shape[0]]
+        if self._recorder is not None:
+            width = mix.shape[0]
+            stems = self._stream.stems
+            for s in range(stems.shape[0]):
+                self._taped[:, s * width : (s + 1) * width] = stems[s].T
+            self._taped[:, stems.shape[0] * width :] = mix.T
+            lost = self._taped.shape[0] - self._recorder.push(self._taped)
+            self._board.words["record_lost"] += lost
+
+    def _account(self, nanoseconds: int) -> None:
+        words = self._board.words
+        self._board.hop_times.add(nanoseconds)
+        share = nanoseconds * 1e-9 / self._stream.spec.hop_seconds
+        words["load"] += LOAD_SHARE * (share - words["load"])
+        self._mixer.meters.read(self._peak, self._square)
+        # The square root of a smoothed mean square falls as a meter's needle does.
+        levels = words["levels"]
+        for k in range(self._mixer.stems):
+            levels[k] += METER_SHARE * (float(self._square[k]) ** 0.5 - levels[k])
+
+    def _catch_up(self) -> None:
+        """The input that comes next is lost. Go on with the newest, and let the callback bridge the hole."""
+        position = self._port.position
+        self._intake.jump(position)
+        self._outlet.jump(position)
+        self._stream.reset()
+        # Neither stems nor dry signal are whole before the delay has filled: leave it to the callback.
+        self._mute_hops = self._settling
+        self._board.words["jumps"] += 1
+
+    def _warm_up(self) -> None:
+        """Run every path once, so that nothing is compiled or loaded while music plays."""
+        self._stream.input.fill(0.0)
+        self._separate()
+        recorder, self._recorder = self._recorder, None
+        self._route()
+        self._recorder = recorder
+        self._stream.reset()
+        self._mixer.reset()
+        self._dry_hops = 0
