@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -21,7 +20,6 @@ COMMANDS: dict[str, str] = {
     "models": "List the models, or show one.",
     "latency": "Measure and explain the latency.",
     "train": "Train a separator.",
-    "evaluate": "Score a separator on songs whose stems are known.",
 }
 """Commands in the order of the help page. `rtsep.cli.<name>` holds a function, or a Typer, of that name."""
 
@@ -52,13 +50,10 @@ def build_app(command: str | None = None) -> typer.Typer:
     )
     app.callback()(_root)
     for name, summary in COMMANDS.items():
-        module = f"{__package__}.{name}"
-        if importlib.util.find_spec(module) is None:
-            continue
         if name != command:
             app.command(name, help=summary)(_not_loaded)
             continue
-        loaded: Any = getattr(importlib.import_module(module), name)
+        loaded: Any = getattr(importlib.import_module(f"{__package__}.{name}"), name)
         if isinstance(loaded, typer.Typer):
             app.add_typer(loaded, name=name)
         else:
