@@ -30,6 +30,8 @@ class AudioProgress:
             TimeRemainingColumn(),
             console=Console(file=sys.stderr),
             transient=True,
+            # The bar must make way for results on the same screen, but not swallow those meant for a file.
+            redirect_stdout=sys.stdout.isatty(),
             disable=quiet or not sys.stderr.isatty(),
         )
         self._task: TaskID | None = None
