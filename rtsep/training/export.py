@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import copy
-import shutil
+import math
 import tempfile
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
+from pydantic import BaseModel
 from safetensors.torch import save
 from torch import Tensor, nn
 
 from rtsep.backends.onnx import OnnxBackend
-from rtsep.separators.manifest import MANIFEST_NAME, FileEntry, Files, Manifest, StateEntry, Window
+from rtsep.separators.manifest import MANIFEST_NAME, Files, Manifest, StateEntry, Window
 from rtsep.separators.network import CausalNetwork, State
 from rtsep.separators.registry import ModelPackage, describe_file
 from rtsep.spec import ModelError
@@ -128,10 +129,10 @@ def largest_difference(network: CausalNetwork, package: ModelPackage, steps: int
         backend.inputs[...] = x.numpy()
         backend.run()
         expected, state = network.step(x, state)
-        difference = (torch.from_numpy(backend.outputs) - expected).abs().max()
-        if not torch.isfinite(difference):
-            return float("nan")
-        largest = max(largest, float(difference))
+        difference = float((torch.from_numpy(backend.outputs) - expected).abs().max())
+        largest = difference if math.isnan(difference) else max(largest, difference)
+        if math.isnan(largest):
+            break
     backend.close()
     return largest
 
@@ -166,7 +167,7 @@ def _describe(network: CausalNetwork, folder: Path, **about: Any) -> Manifest:
         domain=network.domain,
         window=window,
         state=tuple(StateEntry(name=key, shape=tuple(value.shape)) for key, value in state.items()),
-        config=network.config.model_dump(mode="json"),
+        config=_config(network),
         files=files,
     )
 
@@ -177,10 +178,15 @@ def _check_state(network: CausalNetwork, state: State) -> None:
             raise ModelError(f"{network.architecture}: state '{name}' must be float32 and start at zero")
 
 
+def _config(network: CausalNetwork) -> dict[str, Any]:
+    return cast(BaseModel, network.config).model_dump(mode="json")
+
+
 def _window(network: CausalNetwork) -> Window | None:
     if network.domain == "waveform":
         return None
-    return Window(analysis=network.config.analysis, synthesis=network.config.synthesis)
+    config = _config(network)
+    return Window(analysis=config["analysis"], synthesis=config["synthesis"])
 
 
 def _input_shape(network: CausalNetwork) -> tuple[int, ...]:

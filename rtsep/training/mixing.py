@@ -72,9 +72,13 @@ class Mixer:
     # -- kinds of example ------------------------------------------------------------------------
 
     def _aligned(self, rng: np.random.Generator) -> Parts:
-        track = self._pick(self.songs, rng)
-        speed, start = self._excerpt(track, rng)
-        parts = [(g, self._read(track, n, start, speed)) for g, n in self._labels(track)]
+        # Half of a song is without voice, and instrumentals come on their own: look for singing.
+        for _ in range(4):
+            track = self._pick(self.songs, rng)
+            speed, start = self._excerpt(track, rng)
+            parts = [(g, self._read(track, n, start, speed)) for g, n in self._labels(track)]
+            if augment.rms(parts[0][1]) > 3e-3:
+                break
         flip = rng.random() < 0.5
         return [(g, (a[::-1] if flip else a) * augment.db(rng.uniform(-3.0, 3.0))) for g, a in parts]
 
@@ -113,7 +117,7 @@ class Mixer:
         for _ in range(4):
             track = self._pick(self.voices, rng)
             audio = self._single(track, ("vocals",), rng)
-            if augment.rms(audio) > 1e-3:
+            if augment.rms(audio) > 3e-3:
                 break
         if rng.random() < 0.4:
             audio = augment.add_room(audio, rng)
