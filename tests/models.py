@@ -41,6 +41,12 @@ _TINY: dict[str, dict[str, Any]] = {
     },
 }
 
+LONG_HOPS: dict[str, dict[str, Any]] = {
+    "causal-lstm": {"analysis": 4096, "synthesis": 2048, "hop": 1024},
+    "conv-tasnet": {"hop": 1024},
+}
+"""For tests of what is allocated: every array is larger than the small objects of a Python call."""
+
 
 def build_tiny_network(architecture: str, *, passthrough: bool = False, **config: Any) -> CausalNetwork:
     """A small network whose stems differ from one another, the same for the same arguments.
@@ -73,7 +79,7 @@ def build_tiny_model(
 ) -> Path:
     """Write a model folder of `build_tiny_network` into `root` and return it.
 
-    It is called `name`, or like the architecture (and "-passthrough"). Exported once a session for the
+    It is called `name`, or like the architecture (and "-passthrough"). Exported once a run for the
     same arguments, copied from then on.
     """
     name = name or architecture + ("-passthrough" if passthrough else "")

@@ -128,8 +128,12 @@ def _open_session(package: ModelPackage, device: str, threads: int) -> ort.Infer
 def _check(session: ort.InferenceSession, manifest: Manifest, package: ModelPackage) -> None:
     """Compare the graph's inputs and outputs with what the manifest promises."""
     state = {entry.name: entry.shape for entry in manifest.state}
-    wanted_inputs = {"input": manifest.input_shape} | {f"state.{name}": shape for name, shape in state.items()}
-    wanted_outputs = {"output": manifest.output_shape} | {f"next.{name}": shape for name, shape in state.items()}
+    wanted_inputs = {"input": manifest.input_shape} | {
+        f"state.{name}": shape for name, shape in state.items()
+    }
+    wanted_outputs = {"output": manifest.output_shape} | {
+        f"next.{name}": shape for name, shape in state.items()
+    }
     for kind, nodes, wanted in (
         ("input", session.get_inputs(), wanted_inputs),
         ("output", session.get_outputs(), wanted_outputs),

@@ -41,7 +41,9 @@ class TorchBackend:
         if device not in ("cpu", "cuda"):
             raise BackendError(f"unknown device '{device}'; there are: cpu, cuda")
         if device == "cuda" and not torch.cuda.is_available():
-            raise BackendError("torch finds no CUDA device here: it needs a GPU, its driver and a CUDA build of torch")
+            raise BackendError(
+                "torch finds no CUDA device here: it needs a GPU, its driver and a CUDA build of torch"
+            )
         self.device = device
         torch.set_num_threads(threads)
         on_gpu = device == "cuda"

@@ -43,7 +43,9 @@ def build(architecture: str, config: dict[str, Any]) -> CausalNetwork:
     """
     entry = _ARCHITECTURES.get(architecture)
     if entry is None:
-        raise ModelError(f"no architecture is called '{architecture}'; there are: {', '.join(architectures())}")
+        raise ModelError(
+            f"no architecture is called '{architecture}'; there are: {', '.join(architectures())}"
+        )
     module = import_module(entry.module)
     config_class: type[BaseModel] = getattr(module, entry.config)
     try:

@@ -117,7 +117,7 @@ class _Block(nn.Module):
     def convolved(self, context: Tensor) -> Tensor:
         """From the first norm, with `past` frames in front, up to the second."""
         frames = context.shape[1] - self.past
-        y = self.taps_bias
+        y: Tensor = self.taps_bias
         for tap, weight in enumerate(self.taps.unbind()):
             start = tap * self.dilation
             y = y + weight * context[:, start : start + frames]

@@ -76,14 +76,16 @@ def step_weights(count: Tensor, frames: int, horizon: int) -> Tensor:
     """
     index = count + torch.arange(1, frames + 1, dtype=count.dtype, device=count.device)
     capped, beyond = index.clamp(max=horizon), index.clamp(min=horizon)
-    fade = torch.exp(_rate(horizon) * (beyond.unsqueeze(2) - beyond.unsqueeze(1)))
+    # Later frames weigh nothing; their exponential must not overflow before it is masked.
+    fade = torch.exp(_rate(horizon) * (beyond.unsqueeze(2) - beyond.unsqueeze(1)).clamp(min=0.0))
     lower = torch.ones(frames, frames, dtype=count.dtype, device=count.device).tril()
     return lower * fade / capped.unsqueeze(2)
 
 
 def _rate(horizon: int) -> float:
-    # A horizon of one frame forgets everything: log(0), whose exponential is what is wanted.
-    return math.log1p(-1.0 / horizon) if horizon > 1 else -math.inf
+    # A horizon of one frame forgets everything: any number whose exponential is zero, but a finite one,
+    # since it is multiplied by zero frames too.
+    return math.log1p(-1.0 / horizon) if horizon > 1 else -1e4
 
 
 def normalise(x: Tensor, ladder: Ladder) -> Tensor:

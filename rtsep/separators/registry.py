@@ -128,13 +128,15 @@ def find(name_or_path: str | Path = DEFAULT_MODEL) -> ModelPackage:
         ModelError: when there is none, listing those that exist; or when its manifest is broken.
     """
     path = Path(name_or_path).expanduser()
-    if isinstance(name_or_path, str) and len(path.parts) == 1:
+    # "one" is a plain word; "./one" and "models/one" are not.
+    plain = isinstance(name_or_path, str) and path.name == name_or_path
+    if plain:
         for folder in _folders():
             if folder.name == name_or_path:
                 return ModelPackage.read(folder)
     if path.name == MANIFEST_NAME and path.is_file():
         return ModelPackage.read(path.parent)
-    if path.is_dir() or isinstance(name_or_path, Path) or len(path.parts) > 1:
+    if path.is_dir() or not plain:
         return ModelPackage.read(path)
     names = ", ".join(package.name for package in available())
     existing = f"there are: {names}" if names else "none is installed"

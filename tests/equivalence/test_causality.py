@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from rtsep.backends.stream import open_stream
+from rtsep.separators.conv_tasnet import ConvTasNet
 from tests.equivalence.streaming import noise
 from tests.models import ARCHITECTURES, build_tiny_model, build_tiny_network
 
@@ -20,10 +21,12 @@ SAMPLES = 4000
 def test_forward_does_not_see_the_future(architecture: str, changed: int) -> None:
     network = build_tiny_network(architecture)
     # Waveform networks decide once a frame, which may be finer than a hop.
-    grain = network.spec.hop if network.domain == "spectrum" else network.config.stride
+    grain = network.config.stride if isinstance(network, ConvTasNet) else network.spec.hop
     mix = torch.from_numpy(noise(2, SAMPLES))[None]
     other = mix.clone()
-    other[..., changed:] = 0.3 * torch.randn(other[..., changed:].shape, generator=torch.Generator().manual_seed(1))
+    other[..., changed:] = 0.3 * torch.randn(
+        other[..., changed:].shape, generator=torch.Generator().manual_seed(1)
+    )
     with torch.no_grad():
         before, after = network(mix), network(other)
     settled = max(0, changed // grain * grain - network.spec.delay)
@@ -34,7 +37,9 @@ def test_forward_does_not_see_the_future(architecture: str, changed: int) -> Non
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize("backend", ["onnx", "torch"])
-def test_a_stream_reacts_within_its_hop_and_not_before(architecture: str, backend: str, tmp_path: Path) -> None:
+def test_a_stream_reacts_within_its_hop_and_not_before(
+    architecture: str, backend: str, tmp_path: Path
+) -> None:
     with open_stream(build_tiny_model(tmp_path, architecture), backend=backend) as stream:
         hop, hops, changed_hop = stream.spec.hop, 20, 11
         mix = 0.2 * np.random.default_rng(0).standard_normal((2, hop * hops)).astype(np.float32)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,7 +27,9 @@ def offline(network: CausalNetwork, mix: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize("backend,device", BACKENDS)
-def test_stream_in_blocks_equals_forward(architecture: str, backend: str, device: str, tmp_path: Path) -> None:
+def test_stream_in_blocks_equals_forward(
+    architecture: str, backend: str, device: str, tmp_path: Path
+) -> None:
     mix = noise(2, SAMPLES)
     expected = offline(build_tiny_network(architecture), mix)
     # Stems that hardly differ would hide most mistakes.
@@ -50,8 +53,10 @@ def test_conv_tasnet_gives_the_same_at_any_hop(hop: int, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("analysis,synthesis,hop", [(256, 256, 128), (512, 256, 64), (1024, 128, 64)])
-def test_causal_lstm_streams_with_any_windows(analysis: int, synthesis: int, hop: int, tmp_path: Path) -> None:
-    sizes = {"analysis": analysis, "synthesis": synthesis, "hop": hop, "wide_bands": 4}
+def test_causal_lstm_streams_with_any_windows(
+    analysis: int, synthesis: int, hop: int, tmp_path: Path
+) -> None:
+    sizes: dict[str, Any] = {"analysis": analysis, "synthesis": synthesis, "hop": hop, "wide_bands": 4}
     mix = noise(2, SAMPLES, seed=2)
     expected = offline(build_tiny_network("causal-lstm", **sizes), mix)
     with open_stream(build_tiny_model(tmp_path, "causal-lstm", **sizes)) as stream:

@@ -1,0 +1,51 @@
+"""Demands of a call that it make no arrays and keep no memory, whatever small objects it passes through."""
+
+from __future__ import annotations
+
+import gc
+import tracemalloc
+from collections.abc import Callable
+
+WARM_UP = 500
+"""Calls before counting: Python keeps some freed objects for later, and a full collection empties that
+store; refilling it looks like a leak until it is full."""
+
+
+def assert_keeps_nothing(call: Callable[[], object], times: int = 1000) -> None:
+    """Nothing is left over from a call."""
+    _, growth = _peak_and_growth(call, times)
+    assert growth < times, f"{times} calls keep {growth} bytes"
+
+
+def assert_makes_no_array(call: Callable[[], object], smallest: int, times: int = 2000) -> None:
+    """Nothing is left over, and at no time is there as much more memory as the smallest array holds.
+
+    Args:
+        call: what to run.
+        smallest: bytes of the smallest array that `call` has to do with; well above the two kilobytes or
+            so of small objects that a call into a Python wrapper passes through.
+        times: calls.
+    """
+    assert smallest >= 4096
+    peak, growth = _peak_and_growth(call, times)
+    assert peak < smallest, f"a call allocates {peak} bytes"
+    assert growth < times, f"{times} calls keep {growth} bytes"
+
+
+def _peak_and_growth(call: Callable[[], object], times: int) -> tuple[int, int]:
+    gc.collect()
+    # A collection in the midst of it would hide a leak of cycles, and empty Python's store again.
+    gc.disable()
+    tracemalloc.start()  # numpy reports the memory of arrays to it
+    try:
+        for _ in range(WARM_UP):
+            call()
+        start, _ = tracemalloc.get_traced_memory()
+        tracemalloc.reset_peak()
+        for _ in range(times):
+            call()
+        end, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+        gc.enable()
+    return peak - start, end - start
