@@ -101,6 +101,8 @@ class TorchBackend:
             self._transfer_and_step()
         self.reset()
         torch.cuda.synchronize()
+        # Recording runs nothing, but the steps before it did, on whatever the buffers held.
+        self._host_output.zero_()
         return graph
 
     @torch.inference_mode()
