@@ -82,7 +82,10 @@ class JackServer:
 
     def run(self, *command: str, timeout: float = 10) -> str:
         """Run a JACK tool against this server; returns what it printed."""
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=timeout).stdout
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=timeout)
+        if done.returncode != 0:
+            raise RuntimeError(f"{' '.join(command)}: {done.stdout}{done.stderr}")
+        return done.stdout
 
     def stop(self) -> None:
         """End the server, as if the device were pulled out. May be called more than once."""

@@ -1,0 +1,141 @@
+"""One trial: a callback, native or Python, on a JACK server, while a load sits on the interpreter."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from multiprocessing import shared_memory
+from pathlib import Path
+from typing import Any
+
+from rtsep.io.devices import session
+from rtsep.io.portaudio import PortAudioDriver
+from rtsep.rt import layout
+from rtsep.rt.clock import now_ns
+from rtsep.rt.port import RealtimePort
+from tests.jack_server import JackServer
+from tests.realtime.loads import under
+
+_CAPACITY, _LATENCY = 8192, 1024
+_ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one trial.
+
+    Attributes:
+        callback: "native" or "python".
+        load: by name; "none".
+        periods: that the server ran.
+        missed: of these, without a call of the callback.
+        xruns: calls to which PortAudio reported that input or output had been lost, by whomever: JACK
+            tells every client of every client's, and of its own.
+        longest_gap_ms: between two calls, on the system's clock.
+    """
+
+    callback: str
+    load: str
+    periods: int
+    missed: int
+    xruns: int
+    longest_gap_ms: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+@contextlib.contextmanager
+def _native(server: JackServer, port: RealtimePort) -> Iterator[None]:
+    driver = PortAudioDriver("system", "system", server.period, server.rate)
+    driver.open()
+    # No worker: the callback has the delayed input to play, which it finds without any Python.
+    port.force_dry = True
+    driver.start(port)
+    try:
+        yield
+    finally:
+        driver.close()
+
+
+@contextlib.contextmanager
+def _python(server: JackServer, port: RealtimePort) -> Iterator[None]:
+    """What one would write with sounddevice: copy input to output, in Python."""
+
+    def callback(source: Any, target: Any, frames: int, when: Any, status: Any) -> None:
+        now, words = now_ns(), port.words
+        target[:] = source
+        if words[layout.CALLBACKS]:
+            gap = now - words[layout.LAST_CALLBACK_NS]
+            words[layout.MAX_GAP_NS] = max(words[layout.MAX_GAP_NS], gap)
+        words[layout.LAST_CALLBACK_NS] = now
+        words[layout.PA_INPUT_OVERFLOW] += bool(status.input_overflow)
+        words[layout.PA_OUTPUT_UNDERFLOW] += bool(status.output_underflow)
+        words[layout.CALLBACKS] += 1
+
+    devices, channels = ("system", "system"), (2, 2)
+    with (
+        session() as sounddevice,
+        sounddevice.Stream(
+            server.rate, server.period, devices, channels, "float32", "low", callback=callback
+        ),
+    ):
+        yield
+
+
+KINDS = {"native": _native, "python": _python}
+
+
+def run(server: JackServer, kind: str, load: str | None, seconds: float) -> Outcome:
+    """Have the callback called for `seconds` of audio under the load, and count."""
+    shape = (2, 2, _CAPACITY, _LATENCY)
+    memory = shared_memory.SharedMemory(create=True, size=RealtimePort.size_bytes(*shape))
+    port = RealtimePort(*shape, buffer=memory.buf)
+    try:
+        with KINDS[kind](server, port), _witness(server, memory.name) as witness:
+            assert witness.stdin is not None and witness.stdout is not None
+            loaded = under(load) if load is not None else contextlib.nullcontext()
+            before = port.counters()
+            with loaded:
+                witness.stdin.write(f"{seconds}\n")
+                witness.stdin.flush()
+                seen = json.loads(witness.stdout.readline())
+            after = port.counters()
+    finally:
+        port.release()
+        memory.close()
+        memory.unlink()
+    return Outcome(
+        kind,
+        load or "none",
+        seen["periods"],
+        seen["missed"],
+        max(after[key] - before[key] for key in ("pa_input_overflow", "pa_output_underflow")),
+        after["max_callback_gap_ns"] / 1e6,
+    )
+
+
+@contextlib.contextmanager
+def _witness(server: JackServer, memory: str) -> Iterator[subprocess.Popen[str]]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.realtime.witness", memory, str(server.period)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=_ROOT,
+    )
+    try:
+        assert process.stdin is not None and process.stdout is not None
+        if process.stdout.readline() != "ready\n":
+            raise RuntimeError("the witness did not come up")
+        yield process
+        process.stdin.close()
+        process.wait(20)
+    finally:
+        process.kill()
+        process.wait()
