@@ -77,6 +77,8 @@ class Trainer:
         """Train from the last checkpoint, or from the beginning, to the configured number of steps."""
         c = self.config
         report = self.report
+        # Gradients fade away over hundreds of frames, into numbers that processors handle very slowly.
+        torch.set_flush_denormal(True)
         report(f"reading {len(c.data.roots)} training folders")
         rate = self.network.config.sample_rate
         tracks = load_corpus(c.data.roots, c.data.cache, rate)
@@ -266,3 +268,4 @@ def validate(network: CausalLSTM, tracks: list[Track], seconds: float | None = N
 
 def _one_thread(_: int) -> None:
     torch.set_num_threads(1)
+    torch.set_flush_denormal(True)

@@ -22,8 +22,14 @@ from rtsep.training.statistics import Statistics
 
 FLOOR = 10.0**-1.8
 WHITE_SHARE = 0.25
+LOWEST = np.float32(-30.0)
+TINY = np.float32(1e-20)
+"""Below these a mask or slope means nothing, and numbers too small to be normal cost a hundred times as much."""
 
 Floats = NDArray[np.float32]
+
+# numba's OpenMP layer would share torch's pool and reset its size; the two then spin against each other.
+numba.config.THREADING_LAYER = "workqueue"
 
 
 class _BandError(torch.autograd.Function):
@@ -66,7 +72,7 @@ def _softmax(logits: Floats, c: int, k: int, masks: Floats) -> None:
         highest = max(highest, logits[s, c, k])
     total = np.float32(0.0)
     for s in range(logits.shape[0]):
-        masks[s] = np.exp(logits[s, c, k] - highest)
+        masks[s] = np.exp(max(logits[s, c, k] - highest, LOWEST))
         total += masks[s]
     for s in range(logits.shape[0]):
         masks[s] /= total
@@ -129,7 +135,8 @@ def _differentiate_error(
                 for s in range(stems):
                     mean += masks[s] * slopes[s]
                 for s in range(stems):
-                    downstream[b, t, s, c, k] = masks[s] * (slopes[s] - mean)
+                    slope = masks[s] * (slopes[s] - mean)
+                    downstream[b, t, s, c, k] = slope if abs(slope) > TINY else np.float32(0.0)
 
 
 def loss(logits: Tensor, statistics: Statistics, frames: int) -> Tensor:

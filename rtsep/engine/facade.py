@@ -1,0 +1,102 @@
+"""`rtsep.Engine`: the engine as a program uses it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from rtsep.engine.latency import LatencyReport
+from rtsep.engine.options import EngineOptions
+from rtsep.engine.process import ProcessEngine
+from rtsep.engine.telemetry import Telemetry
+from rtsep.separators.registry import DEFAULT_MODEL
+
+
+class Engine:
+    """Separates what an audio device hears and plays the mix you want, in a process of its own.
+
+        with rtsep.Engine("live", input="USB", output="USB", block=128) as engine:
+            engine.mute("vocals")
+            engine.gain("drums", -6.0)
+            engine.wait(30.0)
+            print(engine.telemetry().hop_p99)
+
+    Entering opens the device and starts to play; leaving fades out and stops. Where the engine must live in
+    this process, use `rtsep.InProcessEngine`.
+
+    Args:
+        model: a shipped model's name, or the folder of one.
+        input, output: the audio device's name, a part of it, or its number; None for the default.
+        block: frames per callback.
+        options: any other field of `rtsep.engine.options.EngineOptions`: backend, device, threads,
+            sample_rate, in_channels, out_channels, out_map, allowance, fallback, audio.
+
+    Raises:
+        ModelError: when there is no such model, here; and when it is damaged, on entering.
+        DeviceError, BackendError, UsageError: on entering; one line each.
+        TypeError: for an option that does not exist.
+    """
+
+    def __init__(
+        self,
+        model: str | Path = DEFAULT_MODEL,
+        *,
+        input: str | int | None = None,
+        output: str | int | None = None,
+        block: int = 128,
+        **options: Any,
+    ) -> None:
+        self.options = EngineOptions(model=str(model), input=input, output=output, block=block, **options)
+        self._engine = ProcessEngine(self.options)
+
+    def __enter__(self) -> Self:
+        self._engine.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._engine.close()
+
+    @property
+    def stems(self) -> tuple[str, ...]:
+        """Names of the model's stems."""
+        return self._engine.spec.stems
+
+    @property
+    def latency(self) -> LatencyReport:
+        """Where every sample of latency comes from; known once entered."""
+        return self._engine.latency
+
+    def gain(self, stem: str, db: float) -> None:
+        """Set a stem's gain, -inf to +12 dB. Heard, ramped, with the next hop."""
+        self._engine.board.set_gain(stem, db)
+
+    def mute(self, stem: str, on: bool = True) -> None:
+        """Mute a stem, or let it sound again."""
+        self._engine.board.set_mute(stem, on)
+
+    def solo(self, stem: str, on: bool = True) -> None:
+        """While any stem is soloed, only soloed stems sound."""
+        self._engine.board.set_solo(stem, on)
+
+    def bypass(self, on: bool = True) -> None:
+        """Hear the input as it is, delayed as the mix would be."""
+        self._engine.board.set_bypass(on)
+
+    def reset(self) -> None:
+        """Forget what was heard so far: after a seek, or when other music begins."""
+        self._engine.board.request_reset()
+
+    def wait(self, seconds: float | None = None) -> bool:
+        """Let it play for so long (False), or until it ends by itself (True).
+
+        Raises:
+            DeviceError: when the device disappears or the engine's process dies.
+        """
+        return self._engine.wait(seconds)
+
+    def telemetry(self) -> Telemetry:
+        """Hop times, underruns, meters: what the engine has been through so far."""
+        return self._engine.telemetry()

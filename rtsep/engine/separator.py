@@ -1,0 +1,111 @@
+"""`rtsep.load`: a separator for what is already recorded, through the same stream as live."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+import soxr
+from numpy.typing import NDArray
+
+from rtsep.backends.stream import HopStream, open_stream
+from rtsep.engine.offline import separate_array
+from rtsep.separators.registry import DEFAULT_MODEL
+from rtsep.spec import StreamSpec, UsageError
+
+
+class Separator:
+    """A loaded model. Not for use from two threads at once.
+
+    Attributes:
+        stream: the hop stream underneath, for those who feed it themselves.
+    """
+
+    def __init__(self, stream: HopStream) -> None:
+        self.stream = stream
+
+    @property
+    def spec(self) -> StreamSpec:
+        """Rate, channels, stems, hop and delay of the model."""
+        return self.stream.spec
+
+    def separate(self, audio: NDArray[np.floating], sample_rate: int) -> dict[str, NDArray[np.float32]]:
+        """Separate a whole signal.
+
+        Args:
+            audio: (channels, samples) or (samples,), any floating type, within +-1; mono or stereo.
+            sample_rate: of `audio`, Hz; resampled to the model's and back if they differ.
+
+        Returns:
+            Every stem by name, float32, of the shape and rate of `audio` and aligned with it to the
+            sample. At the model's own rate the stems add up to `audio`.
+
+        Raises:
+            UsageError: for other shapes, an impossible rate, or samples that are not finite.
+        """
+        given = np.asarray(audio, np.float32)
+        if given.ndim not in (1, 2) or given.size == 0 or (given.ndim == 2 and given.shape[0] > 2):
+            raise UsageError(f"expected (samples,) or (1 or 2 channels, samples) of audio, not {given.shape}")
+        if sample_rate <= 0:
+            raise UsageError(f"a sample rate of {sample_rate} Hz is not possible")
+        if not np.isfinite(given).all():
+            raise UsageError("the audio holds samples that are not finite")
+        planar = np.atleast_2d(given)
+        rate, channels = self.spec.sample_rate, self.spec.channels
+        mix = _with_channels(_resampled(planar, sample_rate, rate), channels)
+        stems = {}
+        for name, stem in zip(self.spec.stems, separate_array(self.stream, mix), strict=True):
+            back = _with_length(_resampled(stem, rate, sample_rate), planar.shape[1])
+            stems[name] = _with_channels(back, planar.shape[0]).reshape(given.shape)
+        return stems
+
+    def close(self) -> None:
+        """Release the device that the network runs on."""
+        self.stream.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def load(
+    model: str | Path = DEFAULT_MODEL, *, backend: str = "onnx", device: str = "cpu", threads: int = 1
+) -> Separator:
+    """Load a model, checked and warmed up.
+
+    Args:
+        model: a shipped model's name, or the folder of one.
+        backend: "onnx", or "torch", which alone imports torch.
+        device: "cpu" or "cuda"; never replaced by the other.
+        threads: CPU threads of one step.
+
+    Raises:
+        ModelError: when there is no such model, or its files are damaged or do not fit.
+        BackendError: when backend or device are unknown or not there.
+    """
+    return Separator(open_stream(model, backend=backend, device=device, threads=threads))
+
+
+def _resampled(audio: NDArray[np.float32], rate: int, wanted: int) -> NDArray[np.float32]:
+    if rate == wanted:
+        return audio
+    return np.ascontiguousarray(soxr.resample(audio.T, rate, wanted, quality="VHQ").T, np.float32)
+
+
+def _with_channels(audio: NDArray[np.float32], channels: int) -> NDArray[np.float32]:
+    if audio.shape[0] == channels:
+        return audio
+    if channels == 1:
+        return audio.mean(axis=0, keepdims=True, dtype=np.float32)
+    return np.repeat(audio, channels, axis=0)
+
+
+def _with_length(audio: NDArray[np.float32], samples: int) -> NDArray[np.float32]:
+    short = max(samples - audio.shape[1], 0)
+    return np.pad(audio[:, :samples], ((0, 0), (0, short)))
