@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from rtsep.spec import ModelError
 
 
-def band_centres(bins: int, bin_hz: float, linear_below: float, bandwidth: float, wide: int) -> NDArray[np.float64]:
+def band_centres(
+    bins: int, bin_hz: float, linear_below: float, bandwidth: float, wide: int
+) -> NDArray[np.float64]:
     """Centre of every band, in bins: one a bin up to `linear_below` Hz, then `wide` spaced geometrically.
 
     Raises:

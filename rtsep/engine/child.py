@@ -46,9 +46,7 @@ def describe(latency: LatencyReport) -> dict[str, Any]:
     """A latency report as plain data; fractions as pairs."""
     return {
         "sample_rate": latency.sample_rate,
-        "parts": [
-            [p.name, p.samples.numerator, p.samples.denominator, p.meaning] for p in latency.parts
-        ],
+        "parts": [[p.name, p.samples.numerator, p.samples.denominator, p.meaning] for p in latency.parts],
         "stream": latency.stream,
         "prefill": latency.prefill,
         "allowance": latency.allowance,

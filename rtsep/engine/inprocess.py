@@ -217,5 +217,3 @@ class InProcessEngine:
     def _fail(self, why: str) -> None:
         self._error = why
         self.board.set_state("failed", why)
-
-

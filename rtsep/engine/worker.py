@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from rtsep.backends.stream import HopStream
 from rtsep.engine.board import Board
+from rtsep.engine.dry import DryDelay
 from rtsep.engine.latency import LatencyReport
 from rtsep.engine.rates import Intake, Outlet
-from rtsep.engine.dry import DryDelay
 from rtsep.mixer.mixer import Mixer
 from rtsep.mixer.strip import ChannelStrip, effective_gains
 from rtsep.rt.port import RealtimePort
@@ -147,7 +147,7 @@ class Worker:
         mixer.process(stream.stems, self._faded, self._mix)
 
     def _recover(self) -> None:
-        """After a spoiled hop, which the guard has replaced: a state that holds NaN never loses it by itself."""
+        """After a spoiled hop, which the guard has replaced: a state with a NaN in it never loses it."""
         if self._mixer.guard.replaced != int(self._board.words["bad_hops"]):
             self._board.words["bad_hops"] = self._mixer.guard.replaced
             self._stream.reset()

@@ -18,7 +18,7 @@ Axes in shapes below: batch, time (frames), channels, bins, bands, stems.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -83,7 +83,11 @@ class CausalLSTM(CausalNetwork):
         )
         bins = config.analysis // 2 + 1
         centres = band_centres(
-            bins, config.sample_rate / config.analysis, config.linear_below, config.bandwidth, config.wide_bands
+            bins,
+            config.sample_rate / config.analysis,
+            config.linear_below,
+            config.bandwidth,
+            config.wide_bands,
         )
         self.bands = len(centres)
         # With two channels the network sees left, right, mid and side: their levels tell where a
@@ -105,7 +109,9 @@ class CausalLSTM(CausalNetwork):
         self.input_scale = nn.Parameter(torch.ones(features))
         self.encoder = nn.Linear(features, config.width)
         self.encoder_norm = nn.LayerNorm(config.width)
-        self.recurrence = nn.ModuleList(nn.LSTM(config.width, config.width, batch_first=True) for _ in range(config.depth))
+        self.recurrence = nn.ModuleList(
+            nn.LSTM(config.width, config.width, batch_first=True) for _ in range(config.depth)
+        )
         self.decoder = nn.Linear(2 * config.width, config.width)
         self.decoder_norm = nn.LayerNorm(config.width)
         self.to_masks = nn.Linear(config.width, masks)
@@ -132,7 +138,7 @@ class CausalLSTM(CausalNetwork):
         return torch.fft.rfft(frames).transpose(-3, -2)
 
     def synthesise(self, spectrum: Tensor, samples: int) -> Tensor:
-        """Overlap-add of complex (batch, time, stems, channels, bins) to (batch, stems, channels, samples)."""
+        """Overlap-add: complex (batch, time, stems, channels, bins) to (batch, stems, channels, samples)."""
         c = self.config
         batch, time, stems, channels, _ = spectrum.shape
         frames = torch.fft.irfft(spectrum, n=c.analysis)[..., -c.synthesis :] * self.synthesis_window
@@ -170,7 +176,9 @@ class CausalLSTM(CausalNetwork):
         frame = x.unsqueeze(1)
         hidden = skip = self._encode(frame)[:, 0]
         h_next, c_next = [], []
-        for layer, lstm in enumerate(self.recurrence):
+        # To a type checker any attribute of a module may be a module itself.
+        lstms: Any = self.recurrence
+        for layer, lstm in enumerate(lstms):
             gates = functional.linear(hidden, lstm.weight_ih_l0, lstm.bias_ih_l0 + lstm.bias_hh_l0)
             gates = gates + functional.linear(state["h"][layer], lstm.weight_hh_l0)
             i, f, g, o = gates.chunk(4, dim=-1)
@@ -184,7 +192,10 @@ class CausalLSTM(CausalNetwork):
     # -- the parts both share ----------------------------------------------------------------------
 
     def features(self, x: Tensor) -> Tensor:
-        """Log power of each view in each band: (batch, time, channels, bins, 2) to (batch, time, views * bands)."""
+        """Log power of each view in each band.
+
+        (batch, time, channels, bins, 2) to (batch, time, views * bands).
+        """
         if self.config.channels == 2:
             left, right = x[:, :, 0], x[:, :, 1]
             half = 0.5**0.5
@@ -201,7 +212,9 @@ class CausalLSTM(CausalNetwork):
     def _decode(self, skip: Tensor, hidden: Tensor) -> Tensor:
         decoded = functional.relu(self.decoder_norm(self.decoder(torch.cat((skip, hidden), dim=-1))))
         batch, time, _ = skip.shape
-        return self.to_masks(decoded).view(batch, time, len(self.config.stems), self.config.channels, self.bands)
+        return self.to_masks(decoded).view(
+            batch, time, len(self.config.stems), self.config.channels, self.bands
+        )
 
     def _apply_masks(self, x: Tensor, logits: Tensor) -> Tensor:
         masks = (torch.softmax(logits, dim=2) @ self.to_bins).unsqueeze(-1)

@@ -50,11 +50,11 @@ class MixConfig(Strict):
         level_db: range of the whole mixture's level against full scale.
     """
 
-    aligned: float = Field(0.25, ge=0.0)
-    over_backing: float = Field(0.35, ge=0.0)
-    remixed: float = Field(0.2, ge=0.0)
-    instrumental: float = Field(0.14, ge=0.0)
-    vocal: float = Field(0.06, ge=0.0)
+    aligned: float = Field(default=0.25, ge=0.0)
+    over_backing: float = Field(default=0.35, ge=0.0)
+    remixed: float = Field(default=0.2, ge=0.0)
+    instrumental: float = Field(default=0.14, ge=0.0)
+    vocal: float = Field(default=0.06, ge=0.0)
     vocal_db: tuple[float, float] = (-10.0, 6.0)
     level_db: tuple[float, float] = (-32.0, -12.0)
 

@@ -72,7 +72,9 @@ def _load_track(folder: Path, root: Path, cache: Path, sample_rate: int) -> Trac
     files = {name: f for name, f in files.items() if name in (*STEMS, ACCOMPANIMENT)}
     mapped = {name: np.load(_cached(f, cache, sample_rate), mmap_mode="r") for name, f in files.items()}
     shortest = min(stem.shape[0] for stem in mapped.values())
-    return Track(str(folder.relative_to(root)), root.name, {name: stem[:shortest] for name, stem in mapped.items()})
+    return Track(
+        str(folder.relative_to(root)), root.name, {name: stem[:shortest] for name, stem in mapped.items()}
+    )
 
 
 def _cached(file: Path, cache: Path, sample_rate: int) -> Path:

@@ -1,4 +1,4 @@
-"""The training loop: every step a function of the step's number, so that a killed run goes on as if nothing was.
+"""The training loop: every step a function of its number, so that a killed run goes on as if nothing was.
 
 Example k of step n is drawn from a generator seeded with (seed, n, k): the number of workers, a
 restart or a crash changes nothing in what the network sees. A checkpoint holds weights, their moving
@@ -11,7 +11,6 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -121,10 +120,10 @@ class Trainer:
             if self.step % 10 == 0:
                 mean = float(np.mean(recent))
                 self._log({"step": self.step, "loss": mean, "rate": rate, "seconds": self.seconds_spent})
-                left = (o.steps - self.step) * self.seconds_spent / self.step
+                pace = self.seconds_spent / self.step
                 self.report(
-                    f"step {self.step}/{o.steps}  loss {mean:.3f} dB  {self.seconds_spent / self.step:.2f} s/step"
-                    f"  {left / 60:.0f} min left"
+                    f"step {self.step}/{o.steps}  loss {mean:.3f} dB  {pace:.2f} s/step"
+                    f"  {(o.steps - self.step) * pace / 60:.0f} min left"
                 )
                 recent.clear()
             if self.step % o.checkpoint_every == 0:
@@ -191,7 +190,9 @@ class Trainer:
 
     def _log(self, row: dict[str, Any]) -> None:
         with open(self.folder / "log.jsonl", "a", encoding="utf-8") as log:
-            log.write(json.dumps({k: round(v, 6) if isinstance(v, float) else v for k, v in row.items()}) + "\n")
+            log.write(
+                json.dumps({k: round(v, 6) if isinstance(v, float) else v for k, v in row.items()}) + "\n"
+            )
 
     def _save(self, name: str) -> None:
         partial = self.folder / f"{name}.partial"
@@ -246,7 +247,9 @@ def validate(network: CausalLSTM, tracks: list[Track], seconds: float | None = N
     for track in tracks:
         length = track.samples if seconds is None else min(track.samples, int(seconds * rate))
         silence = np.zeros((2, length), dtype=np.float32)
-        truth = {s: track.stems[s][:length].T / np.float32(32768.0) if s in track.stems else silence for s in STEMS}
+        truth = {
+            s: track.stems[s][:length].T / np.float32(32768.0) if s in track.stems else silence for s in STEMS
+        }
         mix = np.sum(list(truth.values()), axis=0)
         estimates = network(torch.from_numpy(mix)[None])[0].numpy()
         for index, stem in enumerate(STEMS):

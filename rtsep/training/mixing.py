@@ -49,7 +49,9 @@ class Mixer:
         self.backings = [t for t in tracks if ACCOMPANIMENT in t.stems or "drums" in t.stems]
         self.songs = [t for t in tracks if "vocals" in t.stems and "drums" in t.stems]
         whole = {"bass", "other"}
-        self.separate = [t for t in self.songs if t.root not in data.bass_in_other and whole <= t.stems.keys()]
+        self.separate = [
+            t for t in self.songs if t.root not in data.bass_in_other and whole <= t.stems.keys()
+        ]
         kinds = {
             "aligned": (config.aligned, self.songs),
             "over_backing": (config.over_backing, self.voices and self.backings),

@@ -24,12 +24,12 @@ FLOOR = 10.0**-1.8
 WHITE_SHARE = 0.25
 LOWEST = np.float32(-30.0)
 TINY = np.float32(1e-20)
-"""Below these a mask or slope means nothing, and numbers too small to be normal cost a hundred times as much."""
+"""Below these a mask or slope means nothing, and numbers too small to be normal cost a hundred times more."""
 
 Floats = NDArray[np.float32]
 
 # numba's OpenMP layer would share torch's pool and reset its size; the two then spin against each other.
-numba.config.THREADING_LAYER = "workqueue"
+numba.config.THREADING_LAYER = "workqueue"  # type: ignore[attr-defined]
 
 
 class _BandError(torch.autograd.Function):
@@ -59,8 +59,9 @@ class _BandError(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         upstream = gradients[0].contiguous().numpy()
-        downstream = np.empty_like(ctx.arrays[0])
-        _differentiate_error(*ctx.arrays, upstream, downstream)
+        logits, groups, mixture, cross, target, weights = ctx.arrays
+        downstream = np.empty_like(logits)
+        _differentiate_error(logits, groups, mixture, cross, target, weights, upstream, downstream)
         return torch.from_numpy(downstream).to(ctx.dtype), None, None
 
 
@@ -80,7 +81,13 @@ def _softmax(logits: Floats, c: int, k: int, masks: Floats) -> None:
 
 @numba.njit(nogil=True, cache=True, fastmath=True, parallel=True)
 def _sum_error(
-    logits: Floats, groups: Floats, mixture: Floats, cross: Floats, target: Floats, weights: Floats, error: Floats
+    logits: Floats,
+    groups: Floats,
+    mixture: Floats,
+    cross: Floats,
+    target: Floats,
+    weights: Floats,
+    error: Floats,
 ) -> None:
     batch, time, stems, channels, bands = logits.shape
     parts = groups.shape[1]
@@ -140,7 +147,7 @@ def _differentiate_error(
 
 
 def loss(logits: Tensor, statistics: Statistics, frames: int) -> Tensor:
-    """Mean over known parts and segments of `frames` frames of the error's level, in dB against the mixture."""
+    """Mean over known parts and segments of `frames` frames of the error's level, in dB of the mixture."""
     x = statistics.mixture
     whiteness = x.mean(dim=(1, 2))
     weights = 1.0 / (whiteness + 1e-4 * whiteness.mean(dim=-1, keepdim=True) + 1e-12)

@@ -64,8 +64,13 @@ class StatisticsExtractor:
         cross = np.zeros((time, parts.shape[0], channels, bands), np.float32)
         target = np.zeros_like(cross)
         _sum_bands(spectra.numpy(), self.lower, self.share, self.rotate, mixture, cross, target)
-        summed = (torch.from_numpy(a)[None] for a in (mixture, cross, target))
-        return Statistics(features, *summed, groups[None])
+        return Statistics(
+            features,
+            torch.from_numpy(mixture)[None],
+            torch.from_numpy(cross)[None],
+            torch.from_numpy(target)[None],
+            groups[None],
+        )
 
 
 def join(batch: list[Statistics]) -> Statistics:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -22,7 +20,9 @@ def stream(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     return open_stream(root)
 
 
-def measure(stream: HopStream, block: int, rate: int = 44100, allowance: int | None = None) -> tuple[int, int]:
+def measure(
+    stream: HopStream, block: int, rate: int = 44100, allowance: int | None = None
+) -> tuple[int, int]:
     """Reported and measured delay of an impulse, in samples."""
     audio = np.zeros((2, 4 * 4096 + IMPULSE_AT), np.float32)
     audio[:, IMPULSE_AT] = 1.0
