@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import select
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -33,6 +34,7 @@ class Outcome:
         load: by name; "none".
         periods: that the server ran.
         missed: of these, without a call of the callback.
+        missed_by_control: of these, without a call of a native callback in another, idle process.
         xruns: calls to which PortAudio reported that input or output had been lost, by whomever: JACK
             tells every client of every client's, and of its own.
         longest_gap_ms: between two calls, on the system's clock.
@@ -42,6 +44,7 @@ class Outcome:
     load: str
     periods: int
     missed: int
+    missed_by_control: int
     xruns: int
     longest_gap_ms: float
 
@@ -98,13 +101,13 @@ def run(server: JackServer, kind: str, load: str | None, seconds: float) -> Outc
     port = RealtimePort(*shape, buffer=memory.buf)
     try:
         with KINDS[kind](server, port), _witness(server, memory.name) as witness:
-            assert witness.stdin is not None and witness.stdout is not None
+            assert witness.stdin is not None
             loaded = under(load) if load is not None else contextlib.nullcontext()
             before = port.counters()
             with loaded:
                 witness.stdin.write(f"{seconds}\n")
                 witness.stdin.flush()
-                seen = json.loads(witness.stdout.readline())
+                seen = json.loads(_answer(witness, seconds + 30))
             after = port.counters()
     finally:
         port.release()
@@ -115,9 +118,18 @@ def run(server: JackServer, kind: str, load: str | None, seconds: float) -> Outc
         load or "none",
         seen["periods"],
         seen["missed"],
+        seen["control"],
         max(after[key] - before[key] for key in ("pa_input_overflow", "pa_output_underflow")),
         after["max_callback_gap_ns"] / 1e6,
     )
+
+
+def _answer(process: subprocess.Popen[str], timeout: float) -> str:
+    assert process.stdout is not None
+    ready, _, _ = select.select([process.stdout], [], [], timeout)
+    if not ready:
+        raise TimeoutError(f"the witness has said nothing for {timeout:g} s")
+    return process.stdout.readline()
 
 
 @contextlib.contextmanager
@@ -130,12 +142,11 @@ def _witness(server: JackServer, memory: str) -> Iterator[subprocess.Popen[str]]
         cwd=_ROOT,
     )
     try:
-        assert process.stdin is not None and process.stdout is not None
-        if process.stdout.readline() != "ready\n":
+        if _answer(process, 60) != "ready\n":
             raise RuntimeError("the witness did not come up")
         yield process
-        process.stdin.close()
-        process.wait(20)
     finally:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.communicate(timeout=10)
         process.kill()
         process.wait()

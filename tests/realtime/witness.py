@@ -5,10 +5,14 @@ program under test does to itself. The server counts the periods it has run in s
 (`jack_last_frame_time`), no matter which client kept up; the callback counts its calls in the memory of
 its port. The difference between the two grows by one with each period that the callback missed.
 
+The witness runs a native callback of its own as well, the control: with an interpreter that has nothing
+to do, whatever that misses is the machine's doing.
+
     python -m tests.realtime.witness MEMORY PERIOD
 
 MEMORY is the shared memory of the port. For every line with a number of seconds on standard input, one
-line of JSON: the periods that the server ran in that time, and how many the callback missed.
+line of JSON: the periods that the server ran in that time, and how many of them the callback and the
+control missed.
 """
 
 from __future__ import annotations
@@ -19,6 +23,7 @@ import sys
 import time
 from multiprocessing import resource_tracker, shared_memory
 
+from rtsep.io.portaudio import PortAudioDriver
 from rtsep.rt import layout
 from rtsep.rt.fences import load
 from rtsep.rt.port import RealtimePort
@@ -49,20 +54,19 @@ class JackClock:
         self._library.jack_client_close(self._client)
 
 
-def _look(clock: JackClock, port: RealtimePort, period: int) -> tuple[int, int]:
-    """(periods of the server, how far the callback is behind), when the callback is as near as it gets.
+def _look(clock: JackClock, ports: list[RealtimePort], period: int) -> tuple[int, list[int]]:
+    """(periods of the server, how far each callback is behind), when they are as near as they get.
 
-    Within a period the callback comes after the server's count, so a single look may be one off.
+    Within a period the callbacks come after the server's count, so a single look may be one off.
     """
-    nearest = None
+    periods = 0
+    nearest = [1 << 62] * len(ports)
     for _ in range(_LOOKS):
         periods = clock.frames() // period
-        behind = periods - load(port.words, layout.CALLBACKS)
-        if nearest is None or behind < nearest[1]:
-            nearest = periods, behind
+        behind = (periods - load(port.words, layout.CALLBACKS) for port in ports)
+        nearest = [min(pair) for pair in zip(nearest, behind, strict=True)]
         time.sleep(0.0005)
-    assert nearest is not None
-    return nearest
+    return periods, nearest
 
 
 def main() -> None:
@@ -72,13 +76,21 @@ def main() -> None:
     resource_tracker.unregister(memory._name, "shared_memory")  # type: ignore[attr-defined]
     period = int(sys.argv[2])
     port = RealtimePort.attach(memory.buf)
+    control = RealtimePort(2, 2, 4096, 1024)
+    control.force_dry = True
+    driver = PortAudioDriver("system", "system", period)
+    driver.open()
+    driver.start(control)
     clock = JackClock()
+    control.wait(10 * period, timeout=10)
     print("ready", flush=True)
     for line in sys.stdin:
-        first, behind = _look(clock, port, period)
+        first, before = _look(clock, [port, control], period)
         time.sleep(float(line))
-        last, behind_after = _look(clock, port, period)
-        print(json.dumps({"periods": last - first, "missed": behind_after - behind}), flush=True)
+        last, after = _look(clock, [port, control], period)
+        missed, by_control = (b - a for a, b in zip(before, after, strict=True))
+        print(json.dumps({"periods": last - first, "missed": missed, "control": by_control}), flush=True)
+    driver.close()
     clock.close()
     port.release()
     memory.close()
