@@ -110,12 +110,12 @@ def stop_portaudio() -> None:
 
 
 @contextlib.contextmanager
-def session() -> Iterator[Any]:
+def running_portaudio() -> Iterator[Any]:
     """sounddevice with PortAudio running, for as long as the block lasts. Raises DeviceError.
 
     PortAudio looks for devices and for a JACK server when it starts, never again; and it takes the
     process down with it if it is stopped after that server has gone. So it runs while it is needed
-    and no longer. Sessions nest; the outermost looks.
+    and no longer. Blocks nest; the outermost looks.
     """
     library = start_portaudio()
     try:
@@ -126,7 +126,7 @@ def session() -> Iterator[Any]:
 
 def list_devices() -> list[Device]:
     """All devices there are now; an empty list if there are none. Raises DeviceError."""
-    with session() as sounddevice:
+    with running_portaudio() as sounddevice:
         return _list(sounddevice)
 
 

@@ -21,7 +21,7 @@ from rtsep.io.devices import (
     load_portaudio,
     quiet,
     reason,
-    session,
+    running_portaudio,
     start_portaudio,
     stop_portaudio,
 )
@@ -35,6 +35,9 @@ from rtsep.spec import DeviceError
 
 __all__ = ["Device", "PortAudioDriver", "find_device", "list_devices"]
 
+JACK = "JACK Audio Connection Kit"
+"""PortAudio's name of the host whose server, not its clients, sets the block."""
+
 _STALE_SECONDS = 2.0
 _PATIENCE_SECONDS = 1.0
 
@@ -47,7 +50,8 @@ class PortAudioDriver:
 
     Args:
         input, output: index, name or part of a name; None for the default.
-        block: frames per callback.
+        block: frames per callback. On JACK it is the server's period, whatever is asked for: to any number
+            PortAudio would adapt by a whole block of latency, even to the period itself.
         sample_rate: Hz; None for the output device's own.
         in_channels, out_channels: to open; None for two, or one where the device has no more.
 
@@ -85,18 +89,33 @@ class PortAudioDriver:
         PortAudio is stopped, as it numbers a process's JACK ports on and on until it is.
         """
         self.close()
-        with session():
+        with running_portaudio():
             source, target = self._find()
             inputs = _channels(source, "input", source.in_channels, self._channels[0])
             outputs = _channels(target, "output", target.out_channels, self._channels[1])
             rate = self._sample_rate or target.sample_rate
             # Opening is the only test that counts: a format said to be supported may still fail.
             stream = self._open_stream(StreamFormat(rate, self._block, inputs, outputs), None)
-            latency = stream.latency
+            in_latency, out_latency = (round(seconds * rate) for seconds in stream.latency)
             _bounded(stream.close)
-        in_latency, out_latency = (round(seconds * rate) for seconds in latency)
-        self._format = StreamFormat(rate, self._block, inputs, outputs, in_latency, out_latency)
+            block = self._block
+            if self._on_jack:
+                # PortAudio takes a period off what JACK says of the ports, on both sides. Its list of
+                # devices has the whole figure, so the difference is the period. For the input it is what
+                # `StreamFormat` wants: the engine counts the block. For the output it is not: JACK's figure
+                # is the time from this callback to the moment at which its first frame sounds.
+                listed = load_portaudio().query_devices(source.index)["default_low_input_latency"]
+                period = round(listed * rate) - in_latency
+                if period < 1:
+                    raise DeviceError(f"{source.name!r} does not say how long JACK's period is")
+                block = period
+                out_latency += period
+        self._format = StreamFormat(rate, block, inputs, outputs, max(0, in_latency), max(0, out_latency))
         return self._format
+
+    @property
+    def _on_jack(self) -> bool:
+        return self._devices is not None and self._devices[1].host == JACK
 
     def _find(self) -> tuple[Device, Device]:
         devices = list_devices()
@@ -121,7 +140,7 @@ class PortAudioDriver:
                 return sounddevice._StreamBase(
                     "duplex",
                     samplerate=wanted.sample_rate,
-                    blocksize=wanted.block,
+                    blocksize=0 if self._on_jack else wanted.block,
                     device=(source.index, target.index),
                     channels=(wanted.in_channels, wanted.out_channels),
                     dtype="float32",

@@ -13,7 +13,7 @@ from multiprocessing import shared_memory
 from pathlib import Path
 from typing import Any
 
-from rtsep.io.devices import session
+from rtsep.io.devices import running_portaudio
 from rtsep.io.portaudio import PortAudioDriver
 from rtsep.rt import layout
 from rtsep.rt.clock import now_ns
@@ -83,7 +83,7 @@ def _python(server: JackServer, port: RealtimePort) -> Iterator[None]:
 
     devices, channels = ("system", "system"), (2, 2)
     with (
-        session() as sounddevice,
+        running_portaudio() as sounddevice,
         sounddevice.Stream(
             server.rate, server.period, devices, channels, "float32", "low", callback=callback
         ),
