@@ -121,7 +121,9 @@ class Mixer:
             audio = self._single(track, ("vocals",), rng)
             if augment.rms(audio) > 3e-3:
                 break
-        if rng.random() < 0.4:
+        if rng.random() < 0.5:
+            audio = augment.widen(audio, rng)
+        if rng.random() < 0.5:
             audio = augment.add_room(audio, rng)
         return audio
 
