@@ -15,6 +15,8 @@ from rtsep.spec import UsageError
 Audio = NDArray[np.floating]
 SOUNDING_DB = -50.0
 """A chunk sounds when its level is above this, in dB of full scale."""
+LOWEST_EDGE = 20
+"""Bins below which third octaves would hold too few of them to tell a gain from chance."""
 
 
 def chunk_energy(audio: Audio, chunk: int) -> NDArray[np.float64]:
@@ -54,21 +56,69 @@ def median_sdr(target: Audio, estimate: Audio, chunk: int) -> float:
 
 
 def remaining(target: Audio, estimate: Audio) -> float:
-    """What is left of a stem when its estimate is taken out, in dB of the stem; lower is better.
+    """What is left of a stem when its estimate is taken out of the mixture, in dB; lower is better.
 
-    The estimate is projected on the target: what muting takes away of the stem itself, whatever
-    else it takes with it. With estimate = target nothing is left; with estimate = 0, 0 dB.
+    Taking the estimate out leaves the true accompaniment and the residual r = target - estimate. In each
+    third-octave band b the least-squares gain alpha_b = <r_b, t_b> / <t_b, t_b> of the target t in the
+    residual tells how much of the stem is still to be heard there: what else is in the residual does not
+    count, but a band that was missed does, and is not made up for by one of which too much was taken.
+    The result is the level of sum_b alpha_b^2 E_b against sum_b E_b, where E_b = <t_b, t_b>.
+    Chance adds to it about the residual's energy in a band over twice its channels and bins.
+
+    With estimate = target nothing is left (the scale ends at -120 dB), with estimate = 0 it is 0 dB, and
+    with estimate = g target it is 20 log10 |1 - g|.
+
+    Args:
+        target, estimate: (channels, samples), about a second: gains are taken as constant over it.
+
+    Returns:
+        dB; NaN when the target is silent.
+
+    Raises:
+        UsageError: when the shapes differ, or there are no samples.
     """
-    t = np.asarray(target, dtype=np.float64)
-    energy = float(np.sum(t * t))
-    if energy <= 0.0:
+    if target.shape != estimate.shape:
+        raise UsageError(f"cannot compare {target.shape} with {estimate.shape}")
+    if target.shape[-1] == 0:
+        raise UsageError("cannot measure a signal without samples")
+    t = np.fft.rfft(np.asarray(target, dtype=np.float64))
+    r = np.fft.rfft(np.asarray(target, dtype=np.float64) - np.asarray(estimate, dtype=np.float64))
+    starts = third_octaves(t.shape[-1])
+    energy = np.add.reduceat(np.sum(t.real**2 + t.imag**2, axis=0), starts)
+    shared = np.add.reduceat(np.sum(r.real * t.real + r.imag * t.imag, axis=0), starts)
+    heard = energy > 0.0
+    if not heard.any():
         return float("nan")
-    share = float(np.sum(t * np.asarray(estimate, dtype=np.float64))) / energy
-    return 20.0 * float(np.log10(max(abs(1.0 - share), 1e-6)))
+    share = float(np.sum(shared[heard] ** 2 / energy[heard]) / np.sum(energy))
+    return 10.0 * float(np.log10(max(share, 1e-12)))
+
+
+def third_octaves(bins: int) -> NDArray[np.intp]:
+    """First bin of each band of a spectrum, ascending: (bands,), beginning with 0.
+
+    Edges lie a third of an octave apart, downwards from the spectrum's end; below `LOWEST_EDGE` bins, which
+    is 20 Hz for a spectrum of one second, all is one band.
+    """
+    octaves = max(float(np.log2(max(bins - 1, 1) / LOWEST_EDGE)), 0.0)
+    edges = (bins - 1) * 2.0 ** (-np.arange(1, int(3.0 * octaves) + 1) / 3.0)
+    return np.concatenate(([0], np.ceil(edges[::-1]).astype(np.intp)))
 
 
 def median_attenuation(target: Audio, estimate: Audio, chunk: int) -> float:
-    """Median over sounding chunks of how far muting attenuates the stem, in dB; higher is better."""
+    """How far muting attenuates the stem, in dB; higher is better.
+
+    Args:
+        target, estimate: (channels, samples) of the stem.
+        chunk: samples of a chunk; a second's worth, see `remaining`.
+
+    Returns:
+        Median of -`remaining` over the chunks in which the target sounds; NaN when it never does.
+
+    Raises:
+        UsageError: when the shapes differ, or there are no samples.
+    """
+    if target.shape != estimate.shape:
+        raise UsageError(f"cannot compare {target.shape} with {estimate.shape}")
     sounding = np.flatnonzero(sounding_chunks(target, chunk))
     chunk = min(chunk, target.shape[-1])
     cuts = [slice(int(k) * chunk, (int(k) + 1) * chunk) for k in sounding]
@@ -77,7 +127,15 @@ def median_attenuation(target: Audio, estimate: Audio, chunk: int) -> float:
 
 
 def damage(mixture: Audio, removed: Audio) -> float:
-    """What muting takes from music in which the stem is silent: energy removed, in dB of the mixture."""
+    """What muting takes from music in which the stem is silent: energy removed, in dB of the mixture.
+
+    Args:
+        mixture: (channels, samples) without the stem.
+        removed: the stem's estimate there, all of it wrong.
+
+    Returns:
+        dB, lower is better, never below -120; NaN when the mixture is silent.
+    """
     whole = float(np.sum(np.square(mixture, dtype=np.float64)))
     if whole <= 0.0:
         return float("nan")
