@@ -1,0 +1,57 @@
+"""Spectrograms side by side: what went in, what came out, what should have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from numpy.typing import NDArray
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt  # noqa: E402 - the backend must be chosen first: there may be no screen
+
+FRAME = 2048
+HOP = 512
+RANGE_DB = 80.0
+
+
+def spectrogram(audio: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Level of (channels, samples) in dB of full scale: (bins, frames), all channels together."""
+    window = np.hanning(FRAME)
+    padded = np.pad(audio, ((0, 0), (0, max(FRAME - audio.shape[1], 0))))
+    frames = np.lib.stride_tricks.sliding_window_view(padded, FRAME, axis=1)[:, ::HOP] * window
+    power = np.mean(np.abs(np.fft.rfft(frames)) ** 2, axis=0) / np.square(window.sum() / 2.0)
+    level: NDArray[np.float64] = 10.0 * np.log10(power.T + 1e-12)
+    return level
+
+
+def draw_spectrograms(
+    panels: dict[str, NDArray[np.float32]], sample_rate: int, path: Path, title: str = ""
+) -> None:
+    """Draw one panel for each signal, (channels, samples), all on the same scale, and save it as a picture.
+
+    The frequency axis is logarithmic, from 60 Hz to half the sample rate, as music is.
+    """
+    figure, axes = plt.subplots(
+        len(panels), 1, figsize=(10.0, 2.6 * len(panels)), sharex=True, layout="constrained", squeeze=False
+    )
+    levels = {name: spectrogram(audio) for name, audio in panels.items()}
+    top = max(float(level.max()) for level in levels.values())
+    for axis, (name, level) in zip(axes[:, 0], levels.items(), strict=True):
+        seconds = np.arange(level.shape[1]) * HOP / sample_rate
+        hertz = np.fft.rfftfreq(FRAME, 1.0 / sample_rate)
+        image = axis.pcolormesh(
+            seconds, hertz, level, vmin=top - RANGE_DB, vmax=top, cmap="magma", shading="nearest", rasterized=True
+        )
+        axis.set_yscale("log")
+        axis.set_ylim(60.0, sample_rate / 2.0)
+        axis.set_yticks([100, 300, 1000, 3000, 10000], ["100", "300", "1k", "3k", "10k"])
+        axis.set_ylabel("Hz")
+        axis.set_title(name, loc="left", fontsize=10)
+    axes[-1, 0].set_xlabel("seconds")
+    figure.colorbar(image, ax=axes[:, 0].tolist(), label="dB of full scale", pad=0.01)
+    if title:
+        figure.suptitle(title)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
