@@ -31,14 +31,20 @@ POLL_SECONDS = 0.05
 
 
 def make_driver(options: EngineOptions, sample_rate: int) -> AudioDriver:
-    """The audio driver that the options ask for, not yet opened."""
-    rate = options.sample_rate or sample_rate
+    """The audio driver that the options ask for, not yet opened. `sample_rate`: the model's, Hz."""
     if options.audio == "null":
-        return NullDriver(rate, options.block, None, options.in_channels, options.out_channels)
+        rate = options.sample_rate or sample_rate
+        return NullDriver(rate, options.block, None, options.in_channels, options.out_channels or 2)
     from rtsep.io.portaudio import PortAudioDriver
 
     return PortAudioDriver(
-        options.input, options.output, options.block, rate, options.in_channels, options.out_channels
+        options.input,
+        options.output,
+        options.block,
+        options.sample_rate,
+        options.in_channels,
+        options.out_channels,
+        preferred_rate=sample_rate,
     )
 
 

@@ -10,9 +10,9 @@ from typing import Literal, Self
 
 from rtsep.backends.stream import HopStream
 from rtsep.engine.board import Board
-from rtsep.engine.latency import LatencyReport, report
+from rtsep.engine.latency import LatencyReport
 from rtsep.engine.options import routes
-from rtsep.engine.rates import rates_between
+from rtsep.engine.rates import plan
 from rtsep.engine.telemetry import Telemetry
 from rtsep.engine.worker import Worker
 from rtsep.io.driver import AudioDriver
@@ -77,14 +77,7 @@ class InProcessEngine:
         spec = self.stream.spec
         fmt = self.driver.open()
         try:
-            self._latency = report(
-                spec,
-                fmt.block,
-                rates=rates_between(fmt.sample_rate, spec.sample_rate, fmt.out_channels),
-                allowance=self._allowance,
-                device_in=fmt.in_latency + fmt.block,
-                device_out=fmt.out_latency,
-            )
+            self._latency = plan(spec, fmt, self._allowance)
             ways = routes(self._out_map, spec.stems, fmt.out_channels)
             hop = -(-spec.hop * fmt.sample_rate // spec.sample_rate)
             self._port = RealtimePort(

@@ -22,8 +22,9 @@ class EngineOptions:
         audio: "portaudio" for a sound card or server, "null" for a clock without one.
         input, output: the audio device's name, a part of it, or its number; None for the default.
         block: frames per callback.
-        sample_rate: of the audio device, Hz; the model's when None.
-        in_channels, out_channels: of the audio device.
+        sample_rate: of the audio device, Hz; None for the model's or, where the device refuses that, the
+            device's own.
+        in_channels, out_channels: to open; None for two, or one where the device has no more.
         out_map: channels of the device, counted from 1, that a stem goes to besides the mix.
         allowance: device samples that a hop may take; one hop when None. Less is less latency, and
             less patience with a busy machine.
@@ -39,8 +40,8 @@ class EngineOptions:
     output: str | int | None = None
     block: int = 128
     sample_rate: int | None = None
-    in_channels: int = 2
-    out_channels: int = 2
+    in_channels: int | None = 2
+    out_channels: int | None = 2
     out_map: dict[str, tuple[int, ...]] = field(default_factory=dict)
     allowance: int | None = None
     fallback: Literal["dry", "silence"] = "dry"

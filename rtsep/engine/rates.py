@@ -10,8 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtsep.dsp.resampling import StreamingResampler
-from rtsep.engine.latency import Rates
+from rtsep.engine.latency import LatencyReport, Rates, report
+from rtsep.io.driver import StreamFormat
 from rtsep.rt.port import RealtimePort
+from rtsep.spec import StreamSpec
 
 Block = NDArray[np.float32]
 SPARE = 8
@@ -26,6 +28,27 @@ def rates_between(device: int, model: int, channels: int) -> Rates:
     inward = StreamingResampler(device, model, channels)
     outward = StreamingResampler(model, device, channels)
     return Rates(device, model, inward.frames_out, outward.frames_out, inward.delay, outward.delay)
+
+
+def plan(spec: StreamSpec, fmt: StreamFormat, allowance: int | None = None) -> LatencyReport:
+    """The latency of a model on a device.
+
+    Args:
+        spec: the model's stream.
+        fmt: what the device's driver has agreed to.
+        allowance: device samples that the worker has for a hop; one hop if None.
+
+    Raises:
+        UsageError: an allowance shorter than a block.
+    """
+    return report(
+        spec,
+        fmt.block,
+        rates=rates_between(fmt.sample_rate, spec.sample_rate, fmt.out_channels),
+        allowance=allowance,
+        device_in=fmt.in_latency + fmt.block,
+        device_out=fmt.out_latency,
+    )
 
 
 class Intake:

@@ -52,8 +52,10 @@ class PortAudioDriver:
         input, output: index, name or part of a name; None for the default.
         block: frames per callback. On JACK it is the server's period, whatever is asked for: to any number
             PortAudio would adapt by a whole block of latency, even to the period itself.
-        sample_rate: Hz; None for the output device's own.
+        sample_rate: Hz; None for `preferred_rate` or, where that is refused, the output device's own.
         in_channels, out_channels: to open; None for two, or one where the device has no more.
+        preferred_rate: Hz; None for the output device's own. Hosts such as JACK run at one rate and refuse
+            all others.
 
     The input and output must belong to the same host ("ALSA", "JACK Audio Connection Kit", ...).
     """
@@ -68,12 +70,14 @@ class PortAudioDriver:
         sample_rate: int | None = None,
         in_channels: int | None = 2,
         out_channels: int | None = 2,
+        preferred_rate: int | None = None,
     ) -> None:
         if block < 1:
             raise DeviceError(f"a block of {block} frames is impossible")
         self._wanted = input, output
         self._block = block
         self._sample_rate = sample_rate
+        self._preferred_rate = preferred_rate
         self._channels = in_channels, out_channels
         self._devices: tuple[Device, Device] | None = None
         self._format: StreamFormat | None = None
@@ -93,9 +97,16 @@ class PortAudioDriver:
             source, target = self._find()
             inputs = _channels(source, "input", source.in_channels, self._channels[0])
             outputs = _channels(target, "output", target.out_channels, self._channels[1])
-            rate = self._sample_rate or target.sample_rate
-            # Opening is the only test that counts: a format said to be supported may still fail.
-            stream = self._open_stream(StreamFormat(rate, self._block, inputs, outputs), None)
+            own = target.sample_rate
+            rates = [self._sample_rate] if self._sample_rate else [self._preferred_rate or own, own]
+            for rate in rates:
+                # Opening is the only test that counts: a format said to be supported may still fail.
+                try:
+                    stream = self._open_stream(StreamFormat(rate, self._block, inputs, outputs), None)
+                    break
+                except DeviceError:
+                    if rate == rates[-1]:
+                        raise
             in_latency, out_latency = (round(seconds * rate) for seconds in stream.latency)
             _bounded(stream.close)
             block = self._block
