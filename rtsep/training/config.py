@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from rtsep.spec import UsageError
 
@@ -36,6 +36,14 @@ class DataConfig(Strict):
     weights: dict[str, float] = Field(default_factory=dict)
     bass_in_other: tuple[str, ...] = ()
     workers: int = Field(1, ge=0)
+
+    @model_validator(mode="after")
+    def _names_are_roots(self) -> Self:
+        names = {root.name for root in self.roots}
+        for name in (*self.weights, *self.bass_in_other):
+            if name not in names:
+                raise ValueError(f"'{name}' is the name of none of the roots: {', '.join(sorted(names))}")
+        return self
 
 
 class MixConfig(Strict):
@@ -112,4 +120,4 @@ def load_config(path: Path) -> TrainConfig:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "file"
-        raise UsageError(f"{path}: {where}: {first['msg']}") from None
+        raise UsageError(f"{path}: {where}: {first['msg'].removeprefix('Value error, ')}") from None

@@ -8,6 +8,7 @@ average, the optimiser and the step, and replaces the last one in one rename.
 from __future__ import annotations
 
 import json
+import pickle
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from pydantic import ValidationError
 from torch.utils.data import DataLoader, Dataset
 
 from rtsep.evaluation.metrics import chunk_sdr, damage, median_attenuation, sounding_chunks
@@ -29,6 +31,7 @@ from rtsep.training.statistics import Statistics, StatisticsExtractor, join
 Report = Callable[[str], None]
 CHECKPOINT = "checkpoint.pt"
 BEST = "best.pt"
+_CHECKPOINT_KEYS = {"config", "network", "average", "optimiser", "step", "seconds_spent", "best"}
 
 
 @dataclass
@@ -52,15 +55,23 @@ class Steps(Dataset[Statistics]):
 
 
 class Trainer:
-    """One run in one folder: `<output>/<name>/`."""
+    """One run in one folder: `<output>/<name>/`.
+
+    Args:
+        config: the run.
+        report: takes lines of text about how it goes.
+
+    Raises (here and from `run`):
+        UsageError, ModelError: for a network that cannot be, folders that are missing, a checkpoint that
+            is damaged or another network's.
+    """
 
     def __init__(self, config: TrainConfig, report: Report) -> None:
         self.config = config
         self.report = report
         self.folder = config.output / config.name
-        self.folder.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(config.optimiser.seed)
-        self.network = CausalLSTM(CausalLSTMConfig(**config.network))
+        self.network = CausalLSTM(_network_config(config))
         self.average = {k: v.clone() for k, v in self.network.state_dict().items()}
         o = config.optimiser
         self.optimiser = torch.optim.AdamW(
@@ -78,6 +89,10 @@ class Trainer:
         report = self.report
         # Gradients fade away over hundreds of frames, into numbers that processors handle very slowly.
         torch.set_flush_denormal(True)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"cannot make the run's folder {self.folder}: {error.strerror}") from None
         report(f"reading {len(c.data.roots)} training folders")
         rate = self.network.config.sample_rate
         tracks = load_corpus(c.data.roots, c.data.cache, rate)
@@ -87,7 +102,7 @@ class Trainer:
         parameters = sum(p.numel() for p in self.network.parameters())
         report(f"{len(tracks)} tracks, {parameters / 1e6:.2f} M parameters, run in {self.folder}")
         if (self.folder / CHECKPOINT).exists():
-            self._load()
+            self.load()
             report(f"resumed at step {self.step} after {self.seconds_spent / 60:.0f} min of training")
         else:
             self._normalise_input(steps)
@@ -181,8 +196,9 @@ class Trainer:
         scores = validate(self.averaged(), tracks)
         self._log({"step": self.step, **scores})
         self.report("validation: " + "  ".join(f"{k} {v:.2f}" for k, v in scores.items()))
-        score = scores["vocals_sdr_gain"]
-        if self.best is None or score > self.best:
+        # Without a voice there is nothing by which one network is better than another.
+        score = scores.get("vocals_sdr_gain", float("-inf"))
+        if self.best is None or score >= self.best:
             self.best = score
             self._save(BEST)
 
@@ -208,12 +224,16 @@ class Trainer:
         torch.save(content, partial)
         partial.replace(self.folder / name)
 
-    def _load(self, name: str = CHECKPOINT) -> None:
+    def load(self, name: str = CHECKPOINT) -> None:
+        """Take up a checkpoint of this run. Raises UsageError when it is not one, or of another network."""
         path = self.folder / name
         try:
             content = torch.load(path, weights_only=True)
-        except (OSError, RuntimeError) as error:
-            raise UsageError(f"{path} is not a checkpoint: {str(error).splitlines()[0]}") from None
+        except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
+            why = (str(error).splitlines() or [type(error).__name__])[0]
+            raise UsageError(f"{path} is not a checkpoint: {why}") from None
+        if not isinstance(content, dict) or not content.keys() >= _CHECKPOINT_KEYS:
+            raise UsageError(f"{path} is not a checkpoint of a training run")
         if content["config"] != self.config.network:
             raise UsageError(f"{path} was trained with another [network] table; give the run another name")
         self.network.load_state_dict(content["network"])
@@ -222,6 +242,15 @@ class Trainer:
         self.step = content["step"]
         self.seconds_spent = content["seconds_spent"]
         self.best = content["best"]
+
+
+def _network_config(config: TrainConfig) -> CausalLSTMConfig:
+    try:
+        return CausalLSTMConfig.model_validate(config.network)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise UsageError(f"[network] {where}: {first['msg']}") from None
 
 
 def schedule(step: int, steps: int, warm_up: int, decay_fraction: float) -> float:

@@ -1,0 +1,76 @@
+"""Training files: what is wrong with one is said in one line before anything starts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from rtsep.separators.causal_lstm import CausalLSTMConfig
+from rtsep.spec import UsageError
+from rtsep.training.config import TrainConfig, load_config
+
+ROOT = Path(__file__).parents[2]
+
+GOOD = """
+name = "mine"
+[data]
+roots = ["a/one", "b/two"]
+[optimiser]
+steps = 10
+"""
+
+
+def load(folder: Path, text: str) -> TrainConfig:
+    path = folder / "run.toml"
+    path.write_text(text, encoding="utf-8")
+    return load_config(path)
+
+
+def test_three_tables_suffice(tmp_path: Path) -> None:
+    config = load(tmp_path, GOOD)
+    assert config.data.roots == (Path("a/one"), Path("b/two"))
+    assert config.optimiser.steps == 10 and config.optimiser.batch == 16
+    assert sum((config.mix.aligned, config.mix.over_backing, config.mix.remixed)) < 1.0
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.toml")), ids=lambda p: p.name)
+def test_the_configs_that_come_with_rtsep_are_good(path: Path) -> None:
+    config = load_config(path)
+    assert config.name == path.stem
+    CausalLSTMConfig.model_validate(config.network)
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("name = ", "Invalid value"),
+        (GOOD.replace("steps", "step"), "optimiser.steps: Field required"),
+        (GOOD + "stpes = 3\n", "optimiser.stpes: Extra inputs are not permitted"),
+        (GOOD.replace("10", "0"), "optimiser.steps: Input should be greater than or equal to 1"),
+        (GOOD.replace("10", '"many"'), "optimiser.steps: Input should be a valid integer"),
+        (GOOD.replace('"mine"', '"../mine"'), "name: String should match pattern"),
+        (GOOD.replace('["a/one", "b/two"]', "[]"), "data.roots: Tuple should have at least 1 item"),
+        (GOOD.replace("[optimiser]", "weights = {three = 2.0}\n[optimiser]"), "'three' is the name of none"),
+        (GOOD.replace("[optimiser]", 'bass_in_other = ["x"]\n[optimiser]'), "data: 'x' is the name of none"),
+        ('architecture = "conv-tasnet"\n' + GOOD, "architecture: only causal-lstm can be trained so far"),
+        (GOOD + "[mix]\naligned = -1\n", "mix.aligned: Input should be greater than or equal to 0"),
+        ("[optimiser]\nsteps = 1\n", "name: Field required"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(tmp_path: Path, text: str, complaint: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        load(tmp_path, text)
+    message = str(caught.value)
+    assert message.startswith(f"{tmp_path / 'run.toml'}: ") and complaint in message
+    assert "\n" not in message
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no such training file: .*missing.toml"):
+        load_config(tmp_path / "missing.toml")
+    with pytest.raises(UsageError, match="Is a directory"):
+        load_config(tmp_path)
+    (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UsageError, match=r"binary.toml: .*decode"):
+        load_config(tmp_path / "binary.toml")
