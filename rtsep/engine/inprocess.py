@@ -36,7 +36,7 @@ class InProcessEngine:
         stream: the separator, warmed up; the caller closes it.
         board: shared with whoever controls; a board of its own if None.
         out_map: device channels, counted from 1, that stems go to besides the mix.
-        allowance: device samples that the worker has for a hop; one hop if None.
+        allowance: device samples that the worker has for a hop; the whole blocks in a hop if None.
         fallback: what an underrun sounds like.
         recorder: ring that takes stems and mix, if they are recorded.
 

@@ -2,7 +2,9 @@
 
 Write B for the device's block, H for the hop, D for the delay from hop in to hop out (overlap-add:
 synthesis window minus hop), A for the allowance: the samples between the callback that completes a
-hop and the callback that must play it, which is the time the worker has; at least one block.
+hop and the callback that must play it, which is the time the worker has. It is a whole number of
+blocks, one at least: nothing is played between two callbacks, so that a part of a block would be
+latency that buys no time.
 
 After k callbacks the worker has seen k B samples and may have written floor(k B / H) H. The callback
 that follows plays samples up to (k + 1) B, of which the allowance lets A - B be late. So the
@@ -15,12 +17,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
-from math import gcd
+from math import gcd, lcm
 
 from rtsep.spec import StreamSpec, UsageError
 
-SIMULATED_SAMPLES = 1 << 20
-"""How far the schedule of a resampled stream is followed to find its worst moment: over twenty seconds."""
+SEARCHED_SAMPLES = 1 << 20
+"""How far the schedule of a resampled stream is followed at most to find its worst moment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +83,8 @@ class Rates:
 
 
 def default_allowance(block: int, hop: int) -> int:
-    """A whole hop of time to compute a hop, and never less than the block that any engine needs."""
-    return max(block, hop)
+    """The whole blocks in a hop: over half a hop, and all of it where the block divides it; one at least."""
+    return max(block, hop // block * block)
 
 
 def adapter(block: int, hop: int) -> int:
@@ -96,11 +98,20 @@ def prefill(block: int, hop: int, allowance: int) -> int:
 
 
 def resampled_prefill(block: int, hop: int, allowance: int, rates: Rates) -> int:
-    """The same with a resampler each way, found by following the schedule."""
+    """The same with a resampler each way, found by following the schedule until it repeats.
+
+    Where that takes too long, as with a prime block, it is what no schedule exceeds: after n device
+    samples at most hop - 1 model samples wait for their hop, which are (hop - 1) device / model here.
+    """
     if rates.to_model is None or rates.to_device is None:
         return prefill(block, hop, allowance)
+    common = gcd(rates.device, rates.model)
+    device, model = rates.device // common, rates.model // common
+    repeats = lcm(block, hop * device // gcd(hop, model))
+    if repeats > SEARCHED_SAMPLES:
+        return (hop - 1) * device // model + allowance
     worst = 0
-    for given in range(0, SIMULATED_SAMPLES, block):
+    for given in range(0, repeats, block):
         written = rates.to_device(rates.to_model(given) // hop * hop)
         worst = max(worst, given - written)
     return worst + allowance
@@ -122,7 +133,8 @@ def report(
         spec: the model's stream.
         block: frames in a device callback.
         rates: the device's rate and resamplers; the model's own rate when left out.
-        allowance: device samples that the worker has for a hop; one hop by default.
+        allowance: device samples that the worker has for a hop, of which whole blocks count; by
+            default the whole blocks in a hop, one at least.
         device_in, device_out: what the driver says of its own, in device samples.
         effects: what the longest effect chain adds, in device samples.
 
@@ -137,6 +149,7 @@ def report(
     allowance = default_allowance(block, hop) if allowance is None else allowance
     if allowance < block:
         raise UsageError(f"an allowance of {allowance} samples is shorter than the block of {block}")
+    allowance = allowance // block * block
     silence = resampled_prefill(block, spec.hop, allowance, rates)
     resampling = rates.delay_in + rates.delay_out * scale
     exact = silence + spec.delay * scale + resampling

@@ -26,8 +26,8 @@ class EngineOptions:
             device's own.
         in_channels, out_channels: to open; None for two, or one where the device has no more.
         out_map: channels of the device, counted from 1, that a stem goes to besides the mix.
-        allowance: device samples that a hop may take; one hop when None. Less is less latency, and
-            less patience with a busy machine.
+        allowance: device samples that a hop may take, in whole blocks; as many as a hop holds when None. Less
+            is less latency, and less patience with a busy machine.
         fallback: what an underrun sounds like: the delayed input, or silence.
     """
 

@@ -36,7 +36,7 @@ def plan(spec: StreamSpec, fmt: StreamFormat, allowance: int | None = None) -> L
     Args:
         spec: the model's stream.
         fmt: what the device's driver has agreed to.
-        allowance: device samples that the worker has for a hop; one hop if None.
+        allowance: device samples that the worker has for a hop; the whole blocks in a hop if None.
 
     Raises:
         UsageError: an allowance shorter than a block.
