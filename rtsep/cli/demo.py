@@ -53,24 +53,23 @@ def demo(
         spec = stream.spec
         if (spec.sample_rate, spec.channels) != (44100, 2) or "vocals" not in spec.stems:
             raise UsageError(f"the demo needs a 44.1 kHz stereo model with a vocals stem; {model} is not")
-        mixture = excerpt["mixture"]
+        name, mixture = stream.package.name, excerpt["mixture"]
         seconds = mixture.shape[1] / spec.sample_rate
-        console.print(f"Playing {seconds:.1f} s of a rock song through [bold]{model}[/], vocals muted …")
+        console.print(f"Playing {seconds:.1f} s of a rock song through [bold]{name}[/], vocals muted …")
         result = rehearse(stream, mixture, block=block, muted=("vocals",))
 
     names = [f"{stem}.wav" for stem in spec.stems] + ["mix-without-vocals.wav", PICTURE]
     with StagedFolder(output, names, overwrite=True) as staged:
         signals = dict(zip(names, [*result.stems, result.output], strict=False))
-        for name, signal in signals.items():
-            with SoundWriter(staged.path / name, spec.sample_rate, spec.channels) as writer:
+        for file, signal in signals.items():
+            with SoundWriter(staged.path / file, spec.sample_rate, spec.channels) as writer:
                 writer.write(signal)
-        backing = mixture - excerpt["vocals"]
         panels = {
             "the song": mixture,
             "with its vocals muted, live": result.output,
-            "the true accompaniment": backing,
+            "the true accompaniment": _accompaniment(excerpt),
         }
-        title = f"rtsep {model}: muting the vocals, {result.latency.milliseconds(result.latency.stream):.0f} ms late"
+        title = f"rtsep {name}: muting the vocals, {result.latency.milliseconds(result.latency.stream):.0f} ms late"
         draw_spectrograms(panels, spec.sample_rate, staged.path / PICTURE, title)
     _print(console, result, spec, excerpt)
     console.print(f"Written to [bold]{output}[/]: {', '.join(names)}")
@@ -91,6 +90,11 @@ def _excerpt() -> dict[str, NDArray[np.float32]]:
     return dict(zip(EXCERPT_ORDER, planar, strict=True))
 
 
+def _accompaniment(excerpt: dict[str, NDArray[np.float32]]) -> NDArray[np.float32]:
+    """What should be left: not mixture minus vocals, since the mixture was limited after it was summed."""
+    return excerpt["drums"] + excerpt["bass"] + excerpt["other"]
+
+
 def _print(
     console: Console, result: Rehearsal, spec: StreamSpec, excerpt: dict[str, NDArray[np.float32]]
 ) -> None:
@@ -106,7 +110,7 @@ def _print(
         table.add_column(name, justify="left" if name == "stem" else "right")
     truths = {stem: excerpt[stem] for stem in spec.stems if stem in excerpt}
     estimates = dict(zip(spec.stems, result.stems, strict=True))
-    truths["mix without vocals"] = mixture - excerpt["vocals"]
+    truths["mix without vocals"] = _accompaniment(excerpt)
     estimates["mix without vocals"] = result.output
     for name, truth in truths.items():
         before, after = median_sdr(truth, mixture, rate), median_sdr(truth, estimates[name], rate)

@@ -8,12 +8,24 @@ from typing import Annotated
 
 import typer
 
-from rtsep.spec import BackendError
+from rtsep.spec import BackendError, UsageError
 
 
 def train(
     config: Annotated[Path, typer.Argument(help="The run: a TOML file, as in configs/.")],
-    threads: Annotated[int, typer.Option(min=1, help="CPU threads for the network.")] = 2,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads for the network.")] = 1,
+    export: Annotated[
+        Path | None,
+        typer.Option(
+            "--export",
+            metavar="DIR",
+            help="Train no further: export the run's best weights as the model in this folder.",
+        ),
+    ] = None,
+    about: Annotated[
+        Path | None,
+        typer.Option(help="With --export: a text on the data, its sources and licences, for the model's card."),
+    ] = None,
 ) -> None:
     """Train a separator; run it again to go on where it was stopped.
 
@@ -25,7 +37,20 @@ def train(
         raise BackendError("training needs torch: pip install 'rtsep[train]'") from None
     from rtsep.training.config import load_config
     from rtsep.training.loop import Trainer
+    from rtsep.training.release import release
 
     torch.set_num_threads(threads)
     run = load_config(config)
-    Trainer(run, lambda line: print(time.strftime("%H:%M:%S"), line, flush=True)).run()
+    if export is None:
+        Trainer(run, _say).run()
+        return
+    try:
+        text = about.read_text(encoding="utf-8") if about else "The data are not described."
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{about}: {error}") from None
+    package = release(run, f"rtsep train {config}", export, text.strip(), _say)
+    _say(f"exported to {package.root}")
+
+
+def _say(line: str) -> None:
+    typer.echo(f"{time.strftime('%H:%M:%S')} {line}")

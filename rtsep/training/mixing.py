@@ -81,8 +81,7 @@ class Mixer:
             parts = [(g, self._read(track, n, start, speed)) for g, n in self._labels(track)]
             if augment.rms(parts[0][1]) > 3e-3:
                 break
-        flip = rng.random() < 0.5
-        return [(g, (a[::-1] if flip else a) * augment.db(rng.uniform(-3.0, 3.0))) for g, a in parts]
+        return self._vary(parts, rng)
 
     def _over_backing(self, rng: np.random.Generator) -> Parts:
         return [((VOCALS,), self._voice(rng)), *self._backing(rng)]
@@ -131,15 +130,22 @@ class Mixer:
         track = self._pick(self.backings, rng)
         speed, start = self._excerpt(track, rng)
         labels = [(g, n) for g, n in self._labels(track) if g != (VOCALS,)]
-        parts = [(g, self._read(track, n, start, speed)) for g, n in labels]
-        if rng.random() < 0.3 and len(parts) == 1:
-            parts = [(parts[0][0], augment.shape_spectrum(parts[0][1], rng))]
-        return parts
+        return self._vary([(g, self._read(track, n, start, speed)) for g, n in labels], rng)
+
+    def _vary(self, parts: Parts, rng: np.random.Generator) -> Parts:
+        """Another mix of the same music: each part's level and, mostly, its tone; or the whole mirrored."""
+        flip = rng.random() < 0.5
+        varied = []
+        for group, audio in parts:
+            if rng.random() < 0.5:
+                audio = augment.shape_spectrum(audio, rng)
+            varied.append((group, (audio[::-1] if flip else audio) * augment.db(rng.uniform(-5.0, 5.0))))
+        return varied
 
     def _single(self, track: Track, names: tuple[str, ...], rng: np.random.Generator) -> Audio:
         speed, start = self._excerpt(track, rng)
         audio = self._read(track, names, start, speed)
-        if rng.random() < 0.5:
+        if rng.random() < 0.6:
             audio = augment.shape_spectrum(audio, rng)
         return augment.place(audio, rng)
 

@@ -1,0 +1,61 @@
+"""Options that name stems: `--gain vocals=-6` and `--out-map vocals=3,4`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rtsep.spec import UsageError
+
+
+def parse_gains(given: Iterable[str], stems: tuple[str, ...]) -> dict[str, float]:
+    """Gains in dB by stem, from texts such as "vocals=-6", "drums=+3dB", "bass=-inf".
+
+    Raises:
+        UsageError: for a text that is none of these, a stem that is not among `stems`, or one named twice.
+    """
+    gains: dict[str, float] = {}
+    for text in given:
+        stem, value = _split("--gain", text, stems, gains, "STEM=DB, such as vocals=-6")
+        number = value.lower().removesuffix("db").strip()
+        try:
+            gains[stem] = float(number)
+        except ValueError:
+            raise UsageError(f"--gain {text}: {value!r} is not a number of dB") from None
+    return gains
+
+
+def parse_out_map(given: Iterable[str], stems: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
+    """Device channels, counted from 1, by stem, from texts such as "vocals=3,4".
+
+    Raises:
+        UsageError: as `parse_gains`. Whether the device has the channels is seen when it opens.
+    """
+    routes: dict[str, tuple[int, ...]] = {}
+    for text in given:
+        stem, value = _split("--out-map", text, stems, routes, "STEM=CHANNEL,CHANNEL, such as vocals=3,4")
+        channels = [part.strip() for part in value.split(",")]
+        if not all(channel.isdecimal() and int(channel) > 0 for channel in channels):
+            raise UsageError(f"--out-map {text}: {value!r} is not channels, counted from 1, such as 3,4")
+        routes[stem] = tuple(int(channel) for channel in channels)
+    return routes
+
+
+def check_stems(option: str, given: Iterable[str], stems: tuple[str, ...]) -> tuple[str, ...]:
+    """The same stems, or a UsageError for the first that is not among `stems`."""
+    named = tuple(given)
+    for stem in named:
+        if stem not in stems:
+            raise UsageError(f"{option} {stem}: this model has {', '.join(stems)}")
+    return named
+
+
+def _split(
+    option: str, text: str, stems: tuple[str, ...], taken: Iterable[str], form: str
+) -> tuple[str, str]:
+    stem, equals, value = (part.strip() for part in text.partition("="))
+    if not equals or not stem or not value:
+        raise UsageError(f"{option} {text}: write {form}")
+    check_stems(option, [stem], stems)
+    if stem in taken:
+        raise UsageError(f"{option} names {stem} twice")
+    return stem, value
