@@ -41,11 +41,12 @@ def make_mixer(
     roots = tuple(sorted({Path(t.root) for t in tracks}))
     known = tuple(r.name for r in roots)
     data = DataConfig(
+        workers=0,
         roots=roots,
         bass_in_other=("inside",) if "inside" in known else (),
         weights={k: v for k, v in (weights or {}).items() if k in known},
     )
-    odds = MixConfig() if only is None else MixConfig(**{kind: float(kind == only) for kind in KINDS})
+    odds = MixConfig.model_validate({} if only is None else {kind: float(kind == only) for kind in KINDS})
     return Mixer(tracks, data, odds, SAMPLES)
 
 

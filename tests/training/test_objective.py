@@ -1,0 +1,154 @@
+"""The loss in one compiled pass, against the same written out in plain tensors of double precision."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from rtsep.training.objective import FLOOR, WHITE_SHARE, loss
+from rtsep.training.statistics import Statistics
+
+FRAMES = 5
+SHAPE = (2, 13, 4, 2, 7)
+"""Batch, time (two segments and a rest), stems, channels, bands."""
+
+FOUR = torch.eye(4)
+INSIDE = torch.tensor([[1.0, 0, 0, 0], [0, 1.0, 0, 0], [0, 0, 1.0, 1.0], [0, 0, 0, 0]])
+TWO = torch.tensor([[1.0, 0, 0, 0], [0, 1.0, 1.0, 1.0], [0, 0, 0, 0], [0, 0, 0, 0]])
+
+
+def make_statistics(groups: Tensor, seed: int = 0, silent: tuple[int, ...] = ()) -> Statistics:
+    """Of random complex bins, one a band; parts without a group, and `silent` ones, are silent."""
+    batch, time, _, channels, bands = SHAPE
+    generator = torch.Generator().manual_seed(seed)
+    size = (batch, time, 4, channels, bands)
+    bins = torch.complex(torch.randn(size, generator=generator), torch.randn(size, generator=generator))
+    bins = bins * torch.logspace(0.5, -2.0, bands)
+    used = groups.amax(dim=1)
+    used[list(silent)] = 0.0
+    bins = bins * used.view(1, 1, 4, 1, 1)
+    mixture = bins.sum(dim=2)
+    return Statistics(
+        features=torch.zeros(batch, time, 1),
+        mixture=mixture.abs().square(),
+        cross=(mixture.conj().unsqueeze(2) * bins).real.contiguous(),
+        target=bins.abs().square(),
+        groups=groups.expand(batch, 4, 4).contiguous(),
+    )
+
+
+def make_logits(seed: int = 1, scale: float = 2.0) -> Tensor:
+    return scale * torch.randn(SHAPE, generator=torch.Generator().manual_seed(seed))
+
+
+def plain_loss(logits: Tensor, s: Statistics, frames: int) -> Tensor:
+    """Mean over examples, known parts (vocals twice) and whole segments of the error's level in dB."""
+    x, cross, target, groups = (v.double() for v in (s.mixture, s.cross, s.target, s.groups))
+    masks = torch.softmax(logits.double(), dim=2)
+    part_masks = torch.einsum("bps,btsck->btpck", groups, masks)
+    error = part_masks**2 * x.unsqueeze(2) - 2.0 * part_masks * cross + target
+    spectrum = x.mean(dim=(1, 2))
+    white = 1.0 / (spectrum + 1e-4 * spectrum.mean(dim=1, keepdim=True) + 1e-12)
+    total, count = torch.zeros((), dtype=torch.float64), 0.0
+    for b in range(x.shape[0]):
+        segments = [slice(n * frames, (n + 1) * frames) for n in range(max(x.shape[1] // frames, 1))]
+        for weights, share in ((torch.ones_like(white[b]), 1.0 - WHITE_SHARE), (white[b], WHITE_SHARE)):
+            own = [(x[b, cut] * weights).sum() for cut in segments]
+            average = sum(own) / len(own)
+            for cut, level in zip(segments, own, strict=True):
+                reference = level + 1e-3 * average + 1e-9
+                for p in range(groups.shape[1]):
+                    if groups[b, p].any():
+                        importance = 2.0 if groups[b, p, 0] else 1.0
+                        energy = (error[b, cut, p] * weights).sum()
+                        total = total + share * importance * 10.0 * torch.log10(energy / reference + FLOOR)
+                        count += share * importance
+    return total / count
+
+
+@pytest.mark.parametrize("groups", [FOUR, INSIDE, TWO], ids=["four", "inside", "two"])
+@pytest.mark.parametrize("frames", [FRAMES, 100])
+def test_value_and_gradient_equal_the_plain_ones(groups: Tensor, frames: int) -> None:
+    statistics = make_statistics(groups)
+    logits = make_logits().requires_grad_()
+    value = loss(logits, statistics, frames)
+    value.backward()
+    plain = make_logits().double().requires_grad_()
+    expected = plain_loss(plain, statistics, frames)
+    expected.backward()
+    assert float(value.detach()) == pytest.approx(float(expected.detach()), abs=1e-4)
+    assert logits.grad is not None and plain.grad is not None
+    torch.testing.assert_close(logits.grad.double(), plain.grad, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_gradient_is_the_slope(seed: int) -> None:
+    statistics = make_statistics(INSIDE, seed)
+    logits = make_logits(seed).requires_grad_()
+    loss(logits, statistics, FRAMES).backward()
+    assert logits.grad is not None
+    direction = logits.grad / logits.grad.norm()
+    step = 0.05
+    with torch.no_grad():
+        above = loss(logits + step * direction, statistics, FRAMES)
+        below = loss(logits - step * direction, statistics, FRAMES)
+    assert float(above - below) / (2.0 * step) == pytest.approx(float(logits.grad.norm()), rel=0.01)
+
+
+def test_masks_of_a_known_error() -> None:
+    """Equal masks on a mixture that is all vocals: errors of 9/16, and of 1/16 for each silent stem."""
+    statistics = make_statistics(FOUR, silent=(1, 2, 3))
+    value = loss(torch.zeros(SHAPE), statistics, FRAMES)
+    levels = [10.0 * math.log10(share / 1.001 + FLOOR) for share in (9 / 16, 1 / 16)]
+    assert float(value) == pytest.approx((2.0 * levels[0] + 3.0 * levels[1]) / 5.0, abs=1e-3)
+
+
+def test_what_is_not_known_does_not_count() -> None:
+    """Which of drums, bass and other an accompaniment consists of makes no difference."""
+    statistics = make_statistics(TWO)
+    logits = make_logits()
+    moved = logits[:, :, [0, 3, 1, 2]]
+    assert float(loss(moved, statistics, FRAMES)) == pytest.approx(
+        float(loss(logits, statistics, FRAMES)), abs=1e-5
+    )
+    logits.requires_grad_()
+    loss(logits, statistics, FRAMES).backward()
+    assert logits.grad is not None
+    # A shift from one of them to another, in proportion to their masks, leaves their sum and so the loss.
+    shares = torch.softmax(logits.detach(), dim=2)
+    slope = logits.grad / shares
+    torch.testing.assert_close(slope[:, :, 1], slope[:, :, 2], rtol=1e-2, atol=1e-5)
+
+
+def test_frames_beyond_the_last_whole_segment_have_no_gradient() -> None:
+    logits = make_logits().requires_grad_()
+    loss(logits, make_statistics(FOUR), FRAMES).backward()
+    assert logits.grad is not None
+    assert logits.grad[:, :10].abs().amax() > 0.0
+    assert not logits.grad[:, 10:].any()
+
+
+@pytest.mark.parametrize("scale", [0.0, 50.0, 1000.0])
+def test_masks_however_hard_and_silence_stay_finite(scale: float) -> None:
+    statistics = make_statistics(FOUR)
+    silent = Statistics(
+        **{n: torch.zeros_like(getattr(statistics, n)) for n in Statistics.__dataclass_fields__}
+    )
+    silent.groups.copy_(statistics.groups)
+    for s in (statistics, silent):
+        logits = make_logits(scale=scale).requires_grad_()
+        value = loss(logits, s, FRAMES)
+        value.backward()
+        assert torch.isfinite(value)
+        assert logits.grad is not None and torch.isfinite(logits.grad).all()
+
+
+def test_bfloat16_logits_give_bfloat16_gradients() -> None:
+    logits = make_logits().to(torch.bfloat16).requires_grad_()
+    value = loss(logits, make_statistics(FOUR), FRAMES)
+    value.backward()
+    assert value.dtype == torch.float32
+    assert logits.grad is not None and logits.grad.dtype == torch.bfloat16
