@@ -24,7 +24,7 @@ def train(
     ] = None,
     about: Annotated[
         Path | None,
-        typer.Option(help="With --export: a text on the data, its sources and licences, for the model's card."),
+        typer.Option(help="With --export: a text on the data, sources and licences, for the model's card."),
     ] = None,
 ) -> None:
     """Train a separator; run it again to go on where it was stopped.

@@ -86,8 +86,8 @@ def _card(package: ModelPackage, command: str, steps: int, minutes: float, about
 {m.title}: {m.description}
 
 Separates {m.channels}-channel audio at {m.sample_rate} Hz into {", ".join(m.stems)}. Algorithmic latency
-{package.spec.algorithmic_latency} samples ({milliseconds:.1f} ms), hop {m.hop} samples. The masks sum to one, so the stems sum to the
-mixture.
+{package.spec.algorithmic_latency} samples ({milliseconds:.1f} ms), hop {m.hop} samples. The masks sum to one,
+so the stems sum to the mixture.
 
 ## Scores
 
