@@ -1,0 +1,72 @@
+"""What jack_iodelay finds between its output and its input."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import select
+import subprocess
+import time
+from collections.abc import Iterable, Iterator
+
+from tests.jack_server import JackServer
+
+OUT, IN = "jack_delay:out", "jack_delay:in"
+_AGREEING = 3
+_FOUND = re.compile(rb"([\d.]+) frames +[\d.]+ ms total roundtrip latency$")
+
+
+@contextlib.contextmanager
+def meter(server: JackServer) -> Iterator[subprocess.Popen[bytes]]:
+    """jack_iodelay on the server, as the client "jack_delay", connected to nothing yet."""
+    # It writes to a terminal line by line, and to a pipe not before it has kilobytes to say.
+    command = ["stdbuf", "-oL", "jack_iodelay"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    try:
+        deadline = time.monotonic() + 20
+        while IN not in server.run("jack_lsp").split():
+            assert process.poll() is None and time.monotonic() < deadline, "jack_iodelay did not come up"
+            time.sleep(0.05)
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+def measure(
+    server: JackServer,
+    process: subprocess.Popen[bytes],
+    wires: Iterable[tuple[str, str]],
+    seconds: float = 60,
+) -> float:
+    """Round trip in frames through the connections given, once three readings in a row agree."""
+    wires = list(wires)
+    for source, target in wires:
+        server.run("jack_connect", source, target)
+    assert process.stdout is not None
+    handle = process.stdout.fileno()
+    # What it said before is about other wires.
+    while select.select([handle], [], [], 0)[0]:
+        os.read(handle, 65536)
+    deadline = time.monotonic() + seconds
+    rest, last = b"", []
+    try:
+        while time.monotonic() < deadline:
+            if not select.select([handle], [], [], 0.5)[0]:
+                continue
+            *lines, rest = (rest + os.read(handle, 65536)).split(b"\n")
+            for line in lines:
+                if b"total roundtrip" not in line and b"Signal" not in line:
+                    continue
+                found = _FOUND.search(line)
+                # What it doubts itself it marks at the end of the line, which then does not match.
+                last = [*last[1 - _AGREEING :], float(found[1])] if found else []
+                if len(last) == _AGREEING and max(last) - min(last) < 0.1:
+                    return sum(last) / _AGREEING
+        raise AssertionError(f"jack_iodelay found nothing steady in {seconds:g} s; last {last}")
+    finally:
+        for source, target in wires:
+            server.run("jack_disconnect", source, target)
