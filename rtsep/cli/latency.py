@@ -189,7 +189,7 @@ def sentences(report: LatencyReport, spec: StreamSpec, asked: bool) -> list[str]
         f"[bold]The model[/] takes {ms(parts['algorithmic'])} (algorithmic): it must hear that much before it"
         " can tell what belongs to whom. No computer makes it less, another model may.",
         f"[bold]Computing[/] takes {ms(parts['pipeline'])} (pipeline) beyond the block: a hop has"
-        f" {ms(report.allowance)} to be computed in and is played when they are over, however early it is ready."
+        f" {ms(report.allowance)} to be computed in, and is played after that however early it is ready."
         " Where hops take much less (--measure tells), a shorter --allowance will do.",
     ]
     if "resampler" in parts:
@@ -198,10 +198,12 @@ def sentences(report: LatencyReport, spec: StreamSpec, asked: bool) -> list[str]
             f" the model at {spec.sample_rate} Hz. A device at the model's rate needs none."
         )
     if parts["block adapter"]:
-        lines.append(
-            f"[bold]The block[/] takes {ms(parts['block adapter'])}: it does not divide the model's hop of"
-            f" {spec.hop} samples. A power of two does."
+        why = (
+            f"the model's hop is {spec.hop} samples, which it does not divide. A power of two does."
+            if report.sample_rate == spec.sample_rate
+            else "at two rates blocks and hops never line up. A smaller block costs less."
         )
+        lines.append(f"[bold]The block[/] takes {ms(parts['block adapter'])}: {why}")
     around = parts["device in"] + parts["device out"]
     lines.append(
         f"[bold]The device[/] takes {ms(around)}"

@@ -215,8 +215,8 @@ def _close_recording(console: Console, recorder: Recorder | None, lost: int) -> 
         )
     if lost:
         warn(
-            f"{recorder.folder}: {lost} frames ({lost / made.sample_rate:.2f} s) are missing from the recording:"
-            " the disk did not keep up"
+            f"{recorder.folder}: {lost} frames ({lost / made.sample_rate:.2f} s) are missing from the"
+            " recording: the disk did not keep up"
         )
         return AudioFileError.exit_code
     return 0

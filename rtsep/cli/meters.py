@@ -7,7 +7,7 @@ import time
 from types import TracebackType
 from typing import Protocol, Self
 
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -127,26 +127,10 @@ def meters(telemetry: Telemetry, notes: dict[str, str], title: str, highest: flo
     """
     table = Table.grid(padding=(0, 1))
     for stem, level in telemetry.stem_levels.items():
-        db = decibels(level)
-        table.add_row(
-            Text(stem, style="bold"),
-            Text("▕", style="dim"),
-            bar(db),
-            Text("▏", style="dim"),
-            Text(f"{_db(db):>8}"),
-            Text(notes.get(stem, ""), style="cyan"),
-        )
+        _add_meter(table, Text(stem, style="bold"), level, Text(notes.get(stem, ""), style="cyan"))
     for number, peak in enumerate(telemetry.peaks, start=1):
-        db = decibels(peak)
-        table.add_row(
-            Text(f"out {number}"),
-            Text("▕", style="dim"),
-            bar(db),
-            Text("▏", style="dim"),
-            Text(f"{_db(db):>8}"),
-            Text("peak", style="dim"),
-        )
-    lines = [
+        _add_meter(table, Text(f"out {number}"), peak, Text("peak", style="dim"))
+    lines: list[RenderableType] = [
         Text(f"{title}   {clock(telemetry.seconds)}", style="bold"),
         table,
         _hops(telemetry),
@@ -158,6 +142,11 @@ def meters(telemetry: Telemetry, notes: dict[str, str], title: str, highest: flo
         )
     lines.append(Text("Ctrl-C stops", style="dim"))
     return Group(*lines)
+
+
+def _add_meter(table: Table, name: Text, level: float, note: Text) -> None:
+    db = decibels(level)
+    table.add_row(name, Text("▕") + bar(db) + Text("▏"), Text(f"{_db(db):>8}"), note)
 
 
 def status_line(telemetry: Telemetry) -> str:
@@ -176,15 +165,12 @@ def summary(telemetry: Telemetry) -> list[str]:
         )
     lines.append(_health(t).plain)
     faults = (
-        (
-            t.underruns,
-            "times the dry signal was heard, as the output was not ready: a longer --allowance helps",
-        ),
-        (t.bad_hops, "hops were spoiled by the model, and dry instead"),
-        (t.jumps, "times the computer fell so far behind that input was lost"),
-        (t.xruns, "times the device reported lost input or output"),
+        (t.underruns, "output that was not ready, and the fallback heard: a longer --allowance helps"),
+        (t.bad_hops, "a hop of the model that was unfit to be heard, and the dry signal in its place"),
+        (t.jumps, "input lost, as computing had fallen too far behind"),
+        (t.xruns, "lost input or output that the device itself reported: a larger block helps"),
     )
-    lines += [f"{count} {what}" for count, what in faults if count]
+    lines += [f"{count} × {what}" for count, what in faults if count]
     return lines
 
 
