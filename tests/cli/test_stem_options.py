@@ -1,0 +1,46 @@
+"""Options that name stems."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from rtsep.cli.stem_options import check_stems, parse_gains, parse_out_map
+from rtsep.spec import STEMS, UsageError
+
+
+def test_gains() -> None:
+    given = ["vocals=-6", "drums = +3dB", "bass=-inf", "other=1.5 DB"]
+    assert parse_gains(given, STEMS) == {"vocals": -6.0, "drums": 3.0, "bass": -math.inf, "other": 1.5}
+    assert parse_gains([], STEMS) == {}
+
+
+def test_out_map() -> None:
+    assert parse_out_map(["vocals=3,4", "bass=5"], STEMS) == {"vocals": (3, 4), "bass": (5,)}
+
+
+@pytest.mark.parametrize("text", ["vocals", "=3", "vocals=", "vocals=loud", "vocals=3;4", "choir=-3", ""])
+@pytest.mark.parametrize(("parse", "option"), [(parse_gains, "--gain"), (parse_out_map, "--out-map")])
+def test_what_is_neither_is_said_in_one_line(parse: object, option: str, text: str) -> None:
+    assert callable(parse)
+    with pytest.raises(UsageError, match=option) as refusal:
+        parse([text], STEMS)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("text", ["vocals=0", "vocals=3,", "vocals=-1", "vocals=3.5"])
+def test_channels_are_counted_from_one(text: str) -> None:
+    with pytest.raises(UsageError, match="counted from 1"):
+        parse_out_map([text], STEMS)
+
+
+def test_a_stem_may_be_named_once() -> None:
+    with pytest.raises(UsageError, match="names vocals twice"):
+        parse_gains(["vocals=-6", "vocals=-3"], STEMS)
+
+
+def test_stems_must_be_the_models() -> None:
+    assert check_stems("--mute", ["bass", "drums"], STEMS) == ("bass", "drums")
+    with pytest.raises(UsageError, match="--mute choir: this model has vocals, drums, bass, other"):
+        check_stems("--mute", ["bass", "choir"], STEMS)
