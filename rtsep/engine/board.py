@@ -18,6 +18,7 @@ from rtsep.spec import UsageError
 MAX_STEMS = 16
 MAX_CHANNELS = 64
 ERROR_BYTES = 512
+HIGHEST_DB = 12.0
 STATES = ("starting", "running", "stopped", "failed")
 
 PORT_COUNTERS = (
@@ -96,8 +97,8 @@ class Board:
 
     def set_gain(self, stem: str, db: float) -> None:
         """Gain of a stem in dB, -inf to +12; reached by a ramp."""
-        if not db <= 12.0:
-            raise UsageError(f"gain of {stem}: {db} dB is not between -inf and +12")
+        if not db <= HIGHEST_DB:
+            raise UsageError(f"gain of {stem}: {db} dB is not between -inf and +{HIGHEST_DB:g}")
         self.words["gain_db"][self.index(stem)] = db
         self._changed()
 
@@ -162,10 +163,16 @@ class Board:
     # -- the engine's side -------------------------------------------------------------------------------
 
     def read_strips(self, strips: list[ChannelStrip]) -> bool:
-        """Copy the parameters to the strips, one a stem. Returns whether the bypass is on."""
+        """Copy the parameters to the strips, one a stem. Returns whether the bypass is on.
+
+        The memory is shared: a gain that `set_gain` would have refused must not end the music, so the strip
+        keeps the one it had.
+        """
         words = self.words
         for k, strip in enumerate(strips):
-            strip.gain_db = float(words["gain_db"][k])
+            gain_db = float(words["gain_db"][k])
+            if gain_db <= HIGHEST_DB:  # which a NaN is not
+                strip.gain_db = gain_db
             strip.mute = bool(words["mute"][k])
             strip.solo = bool(words["solo"][k])
         return bool(words["bypass"])
