@@ -246,11 +246,14 @@ class Trainer:
 
 def _network_config(config: TrainConfig) -> CausalLSTMConfig:
     try:
-        return CausalLSTMConfig.model_validate(config.network)
+        network = CausalLSTMConfig.model_validate(config.network)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])
         raise UsageError(f"[network] {where}: {first['msg']}") from None
+    if network.channels != 2 or network.stems != STEMS:
+        raise UsageError(f"[network] only stereo networks for {', '.join(STEMS)} can be trained so far")
+    return network
 
 
 def schedule(step: int, steps: int, warm_up: int, decay_fraction: float) -> float:

@@ -291,6 +291,9 @@ def test_a_network_that_cannot_be(corpus: Path, tmp_path: Path) -> None:
         Trainer(config, print)
     with pytest.raises(UsageError, match=r"hop 63 must divide"):
         Trainer(run_config(corpus, tmp_path, network={"hop": 63}), print)
+    for change in ({"channels": 1}, {"stems": ["vocals", "drums"]}):
+        with pytest.raises(UsageError, match=r"only stereo networks for vocals, drums, bass, other"):
+            Trainer(run_config(corpus, tmp_path, network=change), print)
     assert not (tmp_path / "tiny").exists()
 
 

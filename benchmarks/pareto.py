@@ -1,0 +1,156 @@
+"""Latency against SDR: what others have published, and, apart from it, what the models here were measured at.
+
+    python -m benchmarks.pareto [--models models] [--output docs/images/pareto.png]
+
+The two do not share an axis of SDR. Published figures are means over four stems on MUSDB18, as their authors
+state them; those of the models here are from their manifests, where `rtsep train --export` puts what it
+measured on a validation song.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib
+from matplotlib.figure import Figure
+
+from rtsep.separators.registry import ModelPackage
+from rtsep.spec import STEMS, ModelError
+
+ROOT = Path(__file__).parents[1]
+
+COLOURS = {"vocals": "#d1495b", "drums": "#2e4057", "bass": "#66a182", "other": "#edae49"}
+GREY = "#666666"
+
+
+@dataclass(frozen=True)
+class Published:
+    """A system's own account of itself.
+
+    Attributes:
+        name: of the system.
+        latency: algorithmic, ms.
+        sdr: mean over the four stems of MUSDB18, dB.
+        shift: of the label from its point, in points.
+    """
+
+    name: str
+    latency: float
+    sdr: float
+    shift: tuple[float, float] = (8.0, -3.0)
+
+
+PUBLISHED = (
+    Published("causal X-UMX", 23.0, 3.93),
+    Published("HS-TasNet-Small", 23.0, 4.48, (8.0, -6.0)),
+    Published("HS-TasNet (arXiv 2402.17701)", 23.0, 4.65, (8.0, 1.0)),
+    Published("RT-STT (arXiv 2511.13146)", 23.0, 5.17),
+    Published("HS-TasNet, extra data", 23.0, 5.55),
+    Published("Online SCNet", 92.0, 7.09),
+    Published("Band-SCNet", 92.0, 7.79, (8.0, 2.0)),
+    Published("distilled band-split GRU", 186.0, 3.79),
+    Published("xumx-sliCQ-V2 realtime", 410.0, 4.07, (-70.0, 8.0)),
+)
+
+OFFLINE = (("Open-Unmix umxhq", 5.41), ("Demucs v3", 7.7), ("BS-RoFormer", 9.80))
+"""Whole-song models, which know the future: no latency can be drawn for them."""
+
+
+def read_models(root: Path) -> list[ModelPackage]:
+    """Every model in a folder that says how it scored, by latency."""
+    packages = []
+    for folder in sorted(root.iterdir()) if root.is_dir() else []:
+        try:
+            package = ModelPackage.read(folder)
+        except ModelError:
+            continue
+        if any(f"{stem}_sdr" in package.manifest.scores for stem in STEMS):
+            packages.append(package)
+    return sorted(packages, key=latency)
+
+
+def latency(package: ModelPackage) -> float:
+    """Algorithmic latency in ms."""
+    return 1000.0 * package.spec.algorithmic_latency / package.spec.sample_rate
+
+
+def draw(packages: list[ModelPackage]) -> Figure:
+    """The figure: a panel of published systems, and one of the models here if there are any."""
+    figure = Figure(figsize=(8.0, 4.6 + (3.4 if packages else 0.0)), layout="constrained")
+    ratios = [3.0, 2.2] if packages else [1.0]
+    axes = figure.subplots(len(ratios), 1, sharex=True, height_ratios=ratios, squeeze=False)[:, 0]
+    top = axes[0]
+    top.set_title("published by their authors: MUSDB18, mean SDR over four stems", loc="left", fontsize=10)
+    for system in PUBLISHED:
+        top.plot(system.latency, system.sdr, "o", color=GREY, markerfacecolor="white")
+        top.annotate(
+            system.name,
+            (system.latency, system.sdr),
+            system.shift,
+            textcoords="offset points",
+            fontsize=8,
+            color=GREY,
+        )
+    for name, sdr in OFFLINE:
+        top.axhline(sdr, color=GREY, linewidth=0.8, linestyle=":")
+        top.annotate(f"{name}, offline", (1000.0, sdr), (-4, 3), textcoords="offset points", **_RIGHT)
+    top.set_ylim(3.4, 10.3)
+    top.set_ylabel("SDR, dB")
+    if packages:
+        _draw_measured(axes[1], packages)
+    axes[-1].set_xscale("log")
+    axes[-1].set_xlim(2.0, 1000.0)
+    axes[-1].set_xticks([2, 5, 10, 20, 50, 100, 200, 500, 1000])
+    axes[-1].xaxis.set_major_formatter(matplotlib.ticker.FormatStrFormatter("%g"))
+    axes[-1].xaxis.set_minor_formatter(matplotlib.ticker.NullFormatter())
+    axes[-1].set_xlabel("algorithmic latency, ms")
+    for axis in axes:
+        axis.grid(alpha=0.25)
+        axis.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+_RIGHT = {"ha": "right", "fontsize": 8, "color": GREY}
+
+
+def _draw_measured(axis: matplotlib.axes.Axes, packages: list[ModelPackage]) -> None:
+    axis.set_title(
+        "measured here: one song, median SDR over seconds (not comparable with the above)",
+        loc="left",
+        fontsize=10,
+    )
+    for package in packages:
+        scores = package.manifest.scores
+        for stem in STEMS:
+            if (score := scores.get(f"{stem}_sdr")) is None:
+                continue
+            axis.plot(latency(package), score, "D", color=COLOURS[stem])
+            axis.annotate(
+                f"{package.name}: {stem} {score:.1f}",
+                (latency(package), score),
+                (9, -3),
+                textcoords="offset points",
+                fontsize=8,
+                color=COLOURS[stem],
+            )
+    axis.margins(y=0.2)
+    axis.set_ylabel("SDR, dB")
+
+
+def main() -> None:
+    """Read the manifests and write the picture."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--models", type=Path, default=ROOT / "models", help="folder of models")
+    parser.add_argument("--output", type=Path, default=ROOT / "docs" / "images" / "pareto.png")
+    arguments = parser.parse_args()
+    packages = read_models(arguments.models)
+    arguments.output.parent.mkdir(parents=True, exist_ok=True)
+    draw(packages).savefig(arguments.output, dpi=110, metadata={"Software": None})
+    names = ", ".join(p.name for p in packages) or "no model here: published systems only"
+    print(f"{arguments.output}: {names}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,67 @@
+"""Writes the shipped model's figures from its manifest into README.md, so that no one types them.
+
+python -m benchmarks.readme_scores            # write
+python -m benchmarks.readme_scores --check    # exit code 1 if README.md says something else
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from rtsep.separators.registry import DEFAULT_MODEL, ModelPackage
+from rtsep.spec import ModelError
+
+ROOT = Path(__file__).parents[1]
+BEGIN = "<!-- scores: written by python -m benchmarks.readme_scores -->\n"
+END = "<!-- end of scores -->\n"
+
+MEANING = {
+    "vocals_sdr": "vocals, SDR",
+    "drums_sdr": "drums, SDR",
+    "bass_sdr": "bass, SDR",
+    "other_sdr": "other, SDR",
+    "vocals_sdr_gain": "vocals, SDR above the mixture's own",
+    "vocal_attenuation": "vocals when muted: attenuation",
+    "damage": "music without vocals when vocals are muted: what is taken from it",
+}
+
+
+def describe(root: Path) -> str:
+    """The part of the README between the marks, for a folder of models."""
+    if not (root / DEFAULT_MODEL).is_dir():
+        return "No model is in this checkout yet.\n"
+    package = ModelPackage.read(root / DEFAULT_MODEL)
+    m, spec = package.manifest, package.spec
+    milliseconds = 1000.0 * spec.algorithmic_latency / spec.sample_rate
+    rows = [f"| {MEANING.get(name, name)} | {score:.1f} dB |" for name, score in m.scores.items()]
+    about = (
+        f"`{m.name}`: {m.description} Algorithmic latency {spec.algorithmic_latency} samples"
+        f" ({milliseconds:.1f} ms), hop {spec.hop}, weights {m.files.weights.bytes / 1e6:.1f} MB,"
+        f" licence {m.licence}. On the validation song, which was not trained on:"
+    )
+    return "\n".join([about, "", "| measure | |", "|---|---|", *rows]) + "\n"
+
+
+def fill(readme: str, text: str) -> str:
+    """The README with `text` between the marks."""
+    before, _, rest = readme.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    if not rest or not after:
+        raise ModelError("README.md has lost the marks around the scores")
+    return before + BEGIN + text + END + after
+
+
+def main(arguments: list[str]) -> int:
+    """Write or check; returns the exit code."""
+    path = ROOT / "README.md"
+    now = path.read_text(encoding="utf-8")
+    wanted = fill(now, describe(ROOT / "models"))
+    if arguments == ["--check"]:
+        return int(now != wanted)
+    path.write_text(wanted, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
