@@ -5,7 +5,6 @@ Through the whole engine, with real networks: rings, native callback, framing, o
 
 from __future__ import annotations
 
-
 import numpy as np
 import pytest
 from numpy.typing import NDArray
