@@ -102,15 +102,7 @@ def live(
 
     Example: rtsep live --input Scarlett --output Scarlett --mute vocals
     """
-    # Here and not above: help should not wait for numerical libraries.
-    from rich.console import Console
-
-    from rtsep.cli.meters import open_display, summary
     from rtsep.cli.stem_options import check_stems, parse_gains, parse_out_map
-    from rtsep.cli.tables import latency_table
-    from rtsep.engine.options import EngineOptions, routes
-    from rtsep.engine.process import ProcessEngine
-    from rtsep.engine.recorder import Recorder
     from rtsep.separators.registry import find
 
     if null and (input is not None or output is not None):
@@ -120,6 +112,16 @@ def live(
     channels = parse_out_map(out_map or (), stems)
     gains = parse_gains(gain or (), stems)
     muted, soloed = check_stems("--mute", mute or (), stems), check_stems("--solo", solo or (), stems)
+
+    # Here and not above: help and refusals should not wait for numerical libraries.
+    from rich.console import Console
+
+    from rtsep.cli.meters import open_display, summary
+    from rtsep.cli.tables import latency_table
+    from rtsep.engine.options import EngineOptions, routes
+    from rtsep.engine.process import ProcessEngine
+    from rtsep.engine.recorder import Recorder
+
     # As many as are needed, or whatever two channels or one the device has.
     needed = max((channel for pair in channels.values() for channel in pair), default=0) or None
     if needed is not None:
