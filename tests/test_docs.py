@@ -70,7 +70,7 @@ def test_files_that_are_named_exist(document: Path) -> None:
     for name in INLINE.findall(prose(document)):
         if re.fullmatch(r"(rtsep|tests|scripts|configs|benchmarks)/[\w./-]*", name):
             assert (ROOT / name).exists(), f"{document.name} names {name}"
-        if document.name == "architecture.md" and re.fullmatch(r"[a-z]+/[a-z_]*(\.py)?", name):
+        elif document.name == "architecture.md" and re.fullmatch(r"[a-z]+/[a-z_]*(\.py)?", name):
             assert (ROOT / "rtsep" / name).exists(), f"{document.name} names {name}"
 
 

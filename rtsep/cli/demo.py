@@ -37,9 +37,9 @@ def demo(
 ) -> None:
     """Play a real song through the engine with its vocals muted.
 
-    Takes the six seconds of a rock song, with their true stems, that the 'stempeg' package carries; plays them
-    through the live engine, block by block at the pace of a sound card; writes the stems, the mix without
-    vocals and a picture; and says how long it took, how late it is and how well it worked.
+    Takes the six seconds of a rock song, with their true stems, that the 'stempeg' package carries; plays
+    them through the live engine, block by block at the pace of a sound card; writes the stems, the mix
+    without vocals and a picture; and says how long it took, how late it is and how well it worked.
     """
     from rtsep.backends.stream import open_stream
     from rtsep.engine.rehearsal import rehearse
@@ -69,7 +69,8 @@ def demo(
             "with its vocals muted, live": result.output,
             "the true accompaniment": _accompaniment(excerpt),
         }
-        title = f"rtsep {name}: muting the vocals, {result.latency.milliseconds(result.latency.stream):.0f} ms late"
+        late = result.latency.milliseconds(result.latency.stream)
+        title = f"rtsep {name}: muting the vocals, {late:.0f} ms late"
         draw_spectrograms(panels, spec.sample_rate, staged.path / PICTURE, title)
     _print(console, result, spec, excerpt)
     console.print(f"Written to [bold]{output}[/]: {', '.join(names)}")

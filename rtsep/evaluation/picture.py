@@ -8,8 +8,9 @@ import matplotlib
 import numpy as np
 from numpy.typing import NDArray
 
+# Before pyplot is imported: there may be no screen.
 matplotlib.use("Agg")
-import matplotlib.pyplot as plt  # noqa: E402 - the backend must be chosen first: there may be no screen
+import matplotlib.pyplot as plt
 
 FRAME = 2048
 HOP = 512
@@ -42,7 +43,14 @@ def draw_spectrograms(
         seconds = np.arange(level.shape[1]) * HOP / sample_rate
         hertz = np.fft.rfftfreq(FRAME, 1.0 / sample_rate)
         image = axis.pcolormesh(
-            seconds, hertz, level, vmin=top - RANGE_DB, vmax=top, cmap="magma", shading="nearest", rasterized=True
+            seconds,
+            hertz,
+            level,
+            vmin=top - RANGE_DB,
+            vmax=top,
+            cmap="magma",
+            shading="nearest",
+            rasterized=True,
         )
         axis.set_yscale("log")
         axis.set_ylim(60.0, sample_rate / 2.0)

@@ -29,7 +29,9 @@ def test_the_demo_writes_aligned_stems_a_mix_and_a_picture(model: Path, tmp_path
     assert result.returncode == 0, result.stderr
     for words in ("algorithmic", "p99.9 ms", "deadline ms", "underruns", "vocals", "dB"):
         assert words in result.stdout
-    sounds = {path.stem: soundfile.read(path, dtype="float32")[0] for path in (tmp_path / "out").glob("*.wav")}
+    sounds = {
+        path.stem: soundfile.read(path, dtype="float32")[0] for path in (tmp_path / "out").glob("*.wav")
+    }
     assert set(sounds) == {*STEMS, "mix-without-vocals"}
     mixture = stempeg.read_stems(stempeg.example_stem_path(), stem_id=0)[0].astype(np.float32)
     # The passthrough model gives every stem a quarter of the mixture; muting one leaves three quarters.
