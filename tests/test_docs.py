@@ -22,6 +22,7 @@ from rtsep.cli.main import COMMANDS, build_app
 from rtsep.separators.causal_lstm import CausalLSTMConfig
 from rtsep.separators.manifest import Manifest
 from rtsep.training.config import DataConfig, MixConfig, OptimiserConfig, TrainConfig
+from tests.models import build_tiny_model
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -167,6 +168,20 @@ def test_snippets_compile_and_name_what_exists(document: Path) -> None:
             if isinstance(node, ast.Call) and ast.unparse(node.func) == "rtsep.Engine":
                 names = {k.arg for k in node.keywords}
                 assert names <= rtsep.engine.options.EngineOptions.__dataclass_fields__.keys()
+
+
+@pytest.mark.parametrize("document", ["getting-started.md", "models.md"])
+def test_snippets_that_need_no_sound_card_run(
+    document: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    build_tiny_model(tmp_path / "models", name="live")
+    monkeypatch.setenv("RTSEP_MODELS", str(tmp_path / "models"))
+    monkeypatch.chdir(tmp_path)
+    runnable = [b for b in blocks(ROOT / "docs" / document, "python") if "rtsep.Engine" not in b]
+    assert runnable
+    for block in runnable:
+        exec(compile(block, document, "exec"), {})
+    capsys.readouterr()
 
 
 def test_there_are_snippets_and_commands_to_check() -> None:
