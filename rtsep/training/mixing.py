@@ -117,7 +117,7 @@ class Mixer:
         audio = self._silence()
         for _ in range(4):
             track = self._pick(self.voices, rng)
-            audio = self._single(track, ("vocals",), rng)
+            audio = self._single(track, ("vocals",), rng, spread=0.3)
             if augment.rms(audio) > 3e-3:
                 break
         if rng.random() < 0.5:
@@ -142,8 +142,10 @@ class Mixer:
             varied.append((group, (audio[::-1] if flip else audio) * augment.db(rng.uniform(-5.0, 5.0))))
         return varied
 
-    def _single(self, track: Track, names: tuple[str, ...], rng: np.random.Generator) -> Audio:
-        speed, start = self._excerpt(track, rng)
+    def _single(
+        self, track: Track, names: tuple[str, ...], rng: np.random.Generator, spread: float = 0.15
+    ) -> Audio:
+        speed, start = self._excerpt(track, rng, spread)
         audio = self._read(track, names, start, speed)
         if rng.random() < 0.6:
             audio = augment.shape_spectrum(audio, rng)
@@ -172,8 +174,9 @@ class Mixer:
         lengths = np.array([t.samples for t in choice], dtype=np.float64)
         return choice[int(rng.choice(len(choice), p=lengths / lengths.sum()))]
 
-    def _excerpt(self, track: Track, rng: np.random.Generator) -> tuple[float, int]:
-        speed = float(rng.uniform(0.85, 1.18)) if rng.random() < 0.4 else 1.0
+    def _excerpt(self, track: Track, rng: np.random.Generator, spread: float = 0.15) -> tuple[float, int]:
+        """Speed, and first sample, of an excerpt that fits."""
+        speed = float(2.0 ** rng.uniform(-2.0 * spread, 2.0 * spread)) if rng.random() < 0.4 else 1.0
         room = track.samples - int(self.samples * speed) - 64
         return speed, int(rng.integers(max(room, 1)))
 
