@@ -64,12 +64,14 @@ class Bench:
             self.tape.pop(self._emptied)
 
 
-@pytest.mark.parametrize("rate", [44100, 48000])
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize(
+    ("architecture", "rate"),
+    [(ARCHITECTURES[0], 44100), (ARCHITECTURES[0], 48000), (ARCHITECTURES[1], 44100)],
+)
 def test_a_hop_makes_no_array_and_keeps_nothing(tmp_path: Path, architecture: str, rate: int) -> None:
     bench = Bench(build_tiny_model(tmp_path, architecture, **LONG_HOPS[architecture]), rate, record=True)
     # The smallest array of a hop: one channel of it.
-    assert_makes_no_array(bench.hop, smallest=1024 * 4, times=1000)
+    assert_makes_no_array(bench.hop, smallest=1024 * 4)
     assert bench.board.telemetry().hops > 1000
     assert bench.board.telemetry().jumps == bench.board.telemetry().bad_hops == 0
 
@@ -81,8 +83,9 @@ def test_nothing_is_kept_over_many_short_hops(tmp_path: Path) -> None:
 
 def test_memory_is_flat_over_ten_minutes_of_audio(tmp_path: Path) -> None:
     # Long hops, one channel, two stems: the parts of the engine as always, and ten minutes in seconds.
-    config = {"analysis": 2048, "synthesis": 2048, "hop": 1024, "channels": 1, "stems": ("vocals", "other")}
-    stream = open_stream(build_tiny_model(tmp_path, **config))
+    config = {"channels": 1, "stems": ("vocals", "other"), "linear_below": 300.0, "wide_bands": 4}
+    model = build_tiny_model(tmp_path, analysis=2048, synthesis=2048, hop=1024, **config)
+    stream = open_stream(model)
     process = psutil.Process(os.getpid())
     chunk: NDArray[np.float32] = (0.1 * np.random.default_rng(2).standard_normal((2, 32768))).astype(
         np.float32
