@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from rtsep.training.objective import FLOOR, WHITE_SHARE, loss
+from rtsep.training.objective import FAINT, SILENT_FLOOR, SOUNDING_FLOOR, WHITE_SHARE, loss
 from rtsep.training.statistics import Statistics
 
 FRAMES = 5
@@ -44,6 +44,11 @@ def make_logits(seed: int = 1, scale: float = 2.0) -> Tensor:
     return scale * torch.randn(SHAPE, generator=torch.Generator().manual_seed(seed))
 
 
+def plain_floor(share: Tensor | float) -> Tensor | float:
+    """Below the part while it sounds, below the mixture while it is silent; in shares of the mixture."""
+    return SOUNDING_FLOOR * share + SILENT_FLOOR * FAINT / (FAINT + share)
+
+
 def plain_loss(logits: Tensor, s: Statistics, frames: int) -> Tensor:
     """Mean over examples, known parts (vocals twice) and whole segments of the error's level in dB."""
     x, cross, target, groups = (v.double() for v in (s.mixture, s.cross, s.target, s.groups))
@@ -63,8 +68,9 @@ def plain_loss(logits: Tensor, s: Statistics, frames: int) -> Tensor:
                 for p in range(groups.shape[1]):
                     if groups[b, p].any():
                         importance = 2.0 if groups[b, p, 0] else 1.0
-                        energy = (error[b, cut, p] * weights).sum()
-                        total = total + share * importance * 10.0 * torch.log10(energy / reference + FLOOR)
+                        energy = (error[b, cut, p] * weights).sum() / reference
+                        lowest = plain_floor((target[b, cut, p] * weights).sum() / reference)
+                        total = total + share * importance * 10.0 * torch.log10(energy + lowest)
                         count += share * importance
     return total / count
 
@@ -102,7 +108,9 @@ def test_masks_of_a_known_error() -> None:
     """Equal masks on a mixture that is all vocals: errors of 9/16, and of 1/16 for each silent stem."""
     statistics = make_statistics(FOUR, silent=(1, 2, 3))
     value = loss(torch.zeros(SHAPE), statistics, FRAMES)
-    levels = [10.0 * math.log10(share / 1.001 + FLOOR) for share in (9 / 16, 1 / 16)]
+    vocals = 9 / 16 / 1.001 + plain_floor(1 / 1.001)
+    silence = 1 / 16 / 1.001 + plain_floor(0.0)
+    levels = [10.0 * math.log10(vocals), 10.0 * math.log10(silence)]
     assert float(value) == pytest.approx((2.0 * levels[0] + 3.0 * levels[1]) / 5.0, abs=1e-3)
 
 
