@@ -107,8 +107,8 @@ def live(
 
     if null and (input is not None or output is not None):
         raise UsageError("--null is without a device: leave out --input and --output")
-    spec = find(model).spec
-    stems = spec.stems
+    package = find(model)
+    spec, stems = package.spec, package.spec.stems
     channels = parse_out_map(out_map or (), stems)
     gains = parse_gains(gain or (), stems)
     muted, soloed = check_stems("--mute", mute or (), stems), check_stems("--solo", solo or (), stems)
@@ -160,7 +160,7 @@ def live(
         console.print(latency_table(report))
         notes = _notes(stems, gains, muted, soloed)
         late = report.milliseconds(report.total)
-        title = f"{model}   {report.sample_rate} Hz   {late:.0f} ms late"
+        title = f"{package.name}   {report.sample_rate} Hz   {late:.0f} ms late"
         if recorder is not None:
             recorder.start()
         try:

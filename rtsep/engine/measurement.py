@@ -63,7 +63,7 @@ def measure_delay(stream: HopStream, fmt: StreamFormat, allowance: int | None = 
         DeviceError: when the engine fails.
     """
     rate = fmt.sample_rate
-    audio = _noise(1, max(rate, 8 * stream.spec.hop, 8 * fmt.block))
+    audio = _noise(1, max(rate // 2, 8 * stream.spec.hop, 8 * fmt.block))
     audio = np.repeat(audio, fmt.in_channels, axis=0)
     heard: list[NDArray[np.float32]] = []
 

@@ -164,7 +164,9 @@ def find_device(devices: list[Device], wanted: str | int | None, side: str) -> D
     """
     able = [d for d in devices if (d.in_channels if side == "input" else d.out_channels) > 0]
     if not able:
-        raise DeviceError(f"there is no audio {side} device on this machine")
+        raise DeviceError(
+            f"there is no audio {side} device on this machine: plug one in, or start JACK or PipeWire; {_SEE}"
+        )
     if wanted is None:
         for device in able:
             if device.default_input if side == "input" else device.default_output:
