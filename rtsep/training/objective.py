@@ -1,11 +1,11 @@
 """The loss: how loud the error is, in decibels, second by second.
 
 SDR is a logarithm, and so is this: each known part of each second counts by the logarithm of its
-error's energy, so that a quiet voice matters as much as a loud one, down to a floor 18 dB below the
-mixture. A lower floor makes silence pay: a second without a voice then has more decibels to give than one
-with it, and the network learns to say nothing. The same is asked of a spectrum
-whitened by the mixture's own average, because the ear hears errors at 10 kHz that hold a thousandth of
-the energy of the bass.
+error's energy, so that a quiet voice matters as much as a loud one. Below a floor nothing more is won.
+The floor is low where a part sounds and high where it is silent: with the same low one for both, seconds
+without a voice have more decibels to give than seconds with it, and a network in doubt learns to say
+nothing. The same is asked of a spectrum whitened by the mixture's own average, because the ear hears
+errors at 10 kHz that hold a thousandth of the energy of the bass.
 """
 
 from __future__ import annotations
@@ -20,7 +20,12 @@ from torch import Tensor
 
 from rtsep.training.statistics import Statistics
 
-FLOOR = 10.0**-1.8
+SOUNDING_FLOOR = 0.05
+"""Share of a part's own energy below which its error no longer matters: SDR beyond 13 dB."""
+SILENT_FLOOR = 0.1
+"""Share of the mixture below which what is left in a silent part hardly matters."""
+FAINT = 0.01
+"""Share of the mixture at which a part is half way between silent and sounding."""
 WHITE_SHARE = 0.25
 LOWEST = np.float32(-30.0)
 TINY = np.float32(1e-20)
@@ -152,15 +157,24 @@ def loss(logits: Tensor, statistics: Statistics, frames: int) -> Tensor:
     whiteness = x.mean(dim=(1, 2))
     weights = 1.0 / (whiteness + 1e-4 * whiteness.mean(dim=-1, keepdim=True) + 1e-12)
     error: Tensor = _BandError.apply(logits, statistics, weights)
-    reference = torch.stack((x.sum(dim=(2, 3)), (x * weights[:, None, None]).sum(dim=(2, 3))), dim=-1)
-    error = _segments(error, frames)
-    reference = _segments(reference.unsqueeze(2), frames)
+    reference = _segments(_energy(x.unsqueeze(2), weights), frames)
     reference = reference + 1e-3 * reference.mean(dim=1, keepdim=True) + 1e-9
-    levels = 10.0 * torch.log10(error / reference + FLOOR)
+    share = _segments(_energy(statistics.target, weights), frames) / reference
+    levels = 10.0 * torch.log10(_segments(error, frames) / reference + floor(share))
     levels = (1.0 - WHITE_SHARE) * levels[..., 0] + WHITE_SHARE * levels[..., 1]
     # A voice is what most listeners mute: it counts twice.
     importance = statistics.groups.amax(dim=2) * (1.0 + statistics.groups[:, :, 0])
     return (levels * importance.unsqueeze(1)).sum() / (importance.sum() * levels.shape[1])
+
+
+def floor(share: Tensor) -> Tensor:
+    """Error, as a share of the mixture, below which nothing is won, by the part's own share of the mixture."""
+    return SOUNDING_FLOOR * share + SILENT_FLOOR * FAINT / (FAINT + share)
+
+
+def _energy(power: Tensor, weights: Tensor) -> Tensor:
+    """(batch, time, parts, channels, bands) summed flat and weighted: (batch, time, parts, 2)."""
+    return torch.stack((power.sum(dim=(3, 4)), (power * weights[:, None, None, None]).sum(dim=(3, 4))), dim=-1)
 
 
 def _segments(energy: Tensor, frames: int) -> Tensor:
