@@ -178,7 +178,7 @@ def test_at_48_khz_stems_go_to_channels_of_their_own(models: str, tmp_path: Path
         server.run("jack_connect", source, "PortAudio:in_0")
         server.run("jack_connect", source, "PortAudio:in_1")
         heard = tmp_path / "heard.wav"
-        server.run("jack_rec", "-f", str(heard), "-d", "1", "-b", "32", *ports)
+        server.run("jack_rec", "-f", str(heard), "-d", "1", "-b", "32", *ports, timeout=60)
         assert (live.finish(signal.SIGINT), live.err) == (0, "")
     assert live.out.startswith("Latency at 48000 Hz") and "48000 Hz to 44100 Hz and back" in live.out
     sound = soundfile.read(heard, dtype="float32")[0]
