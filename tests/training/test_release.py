@@ -1,0 +1,89 @@
+"""From a run to a model folder: what was trained is what ships, with its figures and its card."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from rtsep.separators.catalogue import load_weights
+from rtsep.separators.registry import ModelPackage
+from rtsep.spec import UsageError
+from rtsep.training.config import TrainConfig
+from rtsep.training.loop import BEST, CHECKPOINT, Trainer
+from rtsep.training.release import CARD, MEANING, release
+from tests.training.corpora import run_config, write_corpus
+
+
+@pytest.fixture(autouse=True)
+def denormals_as_they_were() -> Iterator[None]:
+    yield
+    torch.set_flush_denormal(False)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> TrainConfig:
+    root = tmp_path_factory.mktemp("corpus")
+    write_corpus(root)
+    config = run_config(
+        root,
+        tmp_path_factory.mktemp("runs"),
+        optimiser={"steps": 4, "validate_every": 2},
+        data={"validation": root / "songs"},
+    )
+    Trainer(config, lambda _: None).run()
+    return config
+
+
+def test_the_average_of_the_best_weights_ships(trained: TrainConfig, tmp_path: Path) -> None:
+    package = release(
+        trained, "rtsep train tiny.toml", tmp_path / "models" / "mine", "About it.", lambda _: None
+    )
+    package.verify()
+    best = torch.load(trained.output / trained.name / BEST, weights_only=True)
+    weights = load_weights(package).state_dict()
+    assert weights.keys() == best["average"].keys()
+    assert all(torch.equal(weights[name], value) for name, value in best["average"].items())
+    manifest = ModelPackage.read(tmp_path / "models" / "mine").manifest
+    assert manifest.name == "mine" and manifest.training["steps"] == best["step"]
+    assert manifest.scores.keys() <= MEANING.keys() and np.isfinite(list(manifest.scores.values())).all()
+    assert manifest.scores["vocals_sdr_gain"] == pytest.approx(best["best"], abs=0.006)
+
+
+def test_the_card_says_where_it_comes_from_and_what_it_scores(trained: TrainConfig, tmp_path: Path) -> None:
+    package = release(trained, "rtsep train tiny.toml", tmp_path / "mine", "Two songs, CC0.", lambda _: None)
+    card = (package.root / CARD).read_text(encoding="utf-8")
+    assert "`rtsep train tiny.toml`" in card and "Two songs, CC0." in card
+    for name, score in package.manifest.scores.items():
+        assert f"| {MEANING[name]} | {score:.2f} dB |" in card
+
+
+def test_a_release_replaces_the_last_one_and_leaves_the_run_alone(
+    trained: TrainConfig, tmp_path: Path
+) -> None:
+    folder = trained.output / trained.name
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    for _ in range(2):
+        release(trained, "train", tmp_path / "mine", "", lambda _: None)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_without_a_best_checkpoint_the_last_one_ships(trained: TrainConfig, tmp_path: Path) -> None:
+    folder = trained.output / trained.name
+    (tmp_path / "runs" / trained.name).mkdir(parents=True)
+    (tmp_path / "runs" / trained.name / CHECKPOINT).write_bytes((folder / CHECKPOINT).read_bytes())
+    data = trained.data.model_copy(update={"validation": None})
+    config = trained.model_copy(update={"output": tmp_path / "runs", "data": data})
+    package = release(config, "train", tmp_path / "mine", "", lambda _: None)
+    assert package.manifest.training["steps"] == 4 and package.manifest.scores == {}
+
+
+def test_a_run_that_has_not_begun(trained: TrainConfig, tmp_path: Path) -> None:
+    config = trained.model_copy(update={"output": tmp_path / "none"})
+    with pytest.raises(UsageError, match="nothing has been trained in .*none"):
+        release(config, "train", tmp_path / "mine", "", lambda _: None)
+    assert list(tmp_path.iterdir()) == []
