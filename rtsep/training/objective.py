@@ -174,7 +174,9 @@ def floor(share: Tensor) -> Tensor:
 
 def _energy(power: Tensor, weights: Tensor) -> Tensor:
     """(batch, time, parts, channels, bands) summed flat and weighted: (batch, time, parts, 2)."""
-    return torch.stack((power.sum(dim=(3, 4)), (power * weights[:, None, None, None]).sum(dim=(3, 4))), dim=-1)
+    return torch.stack(
+        (power.sum(dim=(3, 4)), (power * weights[:, None, None, None]).sum(dim=(3, 4))), dim=-1
+    )
 
 
 def _segments(energy: Tensor, frames: int) -> Tensor:
