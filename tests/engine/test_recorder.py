@@ -237,11 +237,14 @@ def test_stems_of_the_engine_add_up_to_its_input_and_at_unity_to_the_mix(
         assert np.abs(total[:, :delay]).max() < 1e-6
         np.testing.assert_array_equal(open_[MIX], total)
         muted = run(tmp_path / "muted", "vocals")
-        # The stems are those before their gains; the mix is what was heard.
+        # The stems are those before their gains; the mix is what was heard. Whether the last hop, all beyond
+        # the input's end, is still separated is a matter of who stops first.
+        length = min(muted[MIX].shape[1], total.shape[1])
+        assert length >= 30_000 + delay - stream.spec.hop
         for stem in stream.spec.stems:
-            np.testing.assert_array_equal(muted[stem], open_[stem])
-        rest = np.sum([open_[stem] for stem in stream.spec.stems[1:]], axis=0, dtype=np.float32)
-        assert np.abs(muted[MIX] - rest).max() < 1e-6 < np.abs(open_["vocals"]).max()
+            np.testing.assert_array_equal(muted[stem][:, :length], open_[stem][:, :length])
+        rest = np.sum([muted[stem] for stem in stream.spec.stems[1:]], axis=0, dtype=np.float32)
+        assert np.abs(muted[MIX] - rest).max() < 1e-6 < np.abs(muted["vocals"]).max()
         played = np.concatenate(heard, axis=1)
         np.testing.assert_array_equal(played, muted[MIX][:, delay : delay + played.shape[1]])
 
