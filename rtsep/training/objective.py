@@ -168,7 +168,7 @@ def loss(logits: Tensor, statistics: Statistics, frames: int) -> Tensor:
 
 
 def floor(share: Tensor) -> Tensor:
-    """Error, as a share of the mixture, below which nothing is won, by the part's own share of the mixture."""
+    """Error, as a share of the mixture, below which nothing is won, by the part's own share of it."""
     return SOUNDING_FLOOR * share + SILENT_FLOOR * FAINT / (FAINT + share)
 
 
