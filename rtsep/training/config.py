@@ -90,6 +90,7 @@ class TrainConfig(Strict):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
     architecture: str = "causal-lstm"
     output: Path = Path("runs")
+    start_from: Path | None = None
     network: dict[str, Any] = Field(default_factory=dict)
     data: DataConfig
     mix: MixConfig = MixConfig()

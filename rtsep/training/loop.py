@@ -12,6 +12,7 @@ import pickle
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,9 @@ from pydantic import ValidationError
 from torch.utils.data import DataLoader, Dataset
 
 from rtsep.evaluation.metrics import chunk_sdr, damage, median_attenuation, sounding_chunks
+from rtsep.separators.catalogue import load_weights
 from rtsep.separators.causal_lstm import CausalLSTM, CausalLSTMConfig
+from rtsep.separators.registry import ModelPackage
 from rtsep.spec import STEMS, UsageError
 from rtsep.training.config import TrainConfig
 from rtsep.training.corpus import Track, load_corpus
@@ -104,6 +107,9 @@ class Trainer:
         if (self.folder / CHECKPOINT).exists():
             self.load()
             report(f"resumed at step {self.step} after {self.seconds_spent / 60:.0f} min of training")
+        elif c.start_from is not None:
+            self._take_weights(c.start_from)
+            report(f"started from the weights of {c.start_from}")
         else:
             self._normalise_input(steps)
         self._train(self._batches(steps), validation)
@@ -175,6 +181,14 @@ class Trainer:
             self.network.input_scale.copy_(1.0 / features.std(0).clamp_min(1e-3))
             # The masks start as the stems' rough shares, not as noise.
             self.network.to_masks.weight.mul_(0.5)
+        self.average = {k: v.clone() for k, v in self.network.state_dict().items()}
+
+    def _take_weights(self, folder: Path) -> None:
+        """Begin with a finished model of the same configuration. Raises ModelError, UsageError."""
+        model = load_weights(ModelPackage.read(folder))
+        if not isinstance(model, CausalLSTM) or model.config != self.network.config:
+            raise UsageError(f"{folder} is not of this run's [network]; it cannot start from there")
+        self.network.load_state_dict(model.state_dict())
         self.average = {k: v.clone() for k, v in self.network.state_dict().items()}
 
     # -- averaging, validation -----------------------------------------------------------------------

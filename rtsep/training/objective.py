@@ -22,7 +22,7 @@ from rtsep.training.statistics import Statistics
 
 SOUNDING_FLOOR = 0.05
 """Share of a part's own energy below which its error no longer matters: SDR beyond 13 dB."""
-SILENT_FLOOR = 0.1
+SILENT_FLOOR = 0.06
 """Share of the mixture below which what is left in a silent part hardly matters."""
 FAINT = 0.01
 """Share of the mixture at which a part is half way between silent and sounding."""

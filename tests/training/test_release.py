@@ -12,7 +12,7 @@ import torch
 from rtsep.separators.catalogue import load_weights
 from rtsep.separators.registry import ModelPackage
 from rtsep.spec import UsageError
-from rtsep.training.config import TrainConfig
+from rtsep.training.config import OptimiserConfig, TrainConfig
 from rtsep.training.loop import BEST, CHECKPOINT, Trainer
 from rtsep.training.release import CARD, MEANING, release
 from tests.training.corpora import run_config, write_corpus
@@ -87,3 +87,28 @@ def test_a_run_that_has_not_begun(trained: TrainConfig, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="nothing has been trained in .*none"):
         release(config, "train", tmp_path / "mine", "", lambda _: None)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_can_start_from_a_finished_model(trained: TrainConfig, tmp_path: Path) -> None:
+    model = release(trained, "train", tmp_path / "mine", "", lambda _: None).root
+    further = trained.model_copy(update={"name": "further", "start_from": model})
+    lines: list[str] = []
+    run = Trainer(further.model_copy(update={"optimiser": _no_steps(further)}), lines.append)
+    run.run()
+    assert any(str(model) in line for line in lines)
+    first = load_weights(ModelPackage.read(model)).state_dict()
+    # One step at a vanishing rate: still the model's weights, not new random ones.
+    for name, value in run.network.state_dict().items():
+        torch.testing.assert_close(value, first[name], rtol=1e-4, atol=1e-4)
+
+
+def test_a_model_of_another_size_is_no_start(trained: TrainConfig, tmp_path: Path) -> None:
+    model = release(trained, "train", tmp_path / "mine", "", lambda _: None).root
+    wider = {**trained.network, "width": 2 * int(trained.network["width"])}
+    other = trained.model_copy(update={"name": "wider", "start_from": model, "network": wider})
+    with pytest.raises(UsageError, match="cannot start from there"):
+        Trainer(other, lambda _: None).run()
+
+
+def _no_steps(config: TrainConfig) -> OptimiserConfig:
+    return config.optimiser.model_copy(update={"steps": 1, "learning_rate": 1e-9, "weight_decay": 0.0})
