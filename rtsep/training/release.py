@@ -92,7 +92,7 @@ so the stems sum to the mixture.
 ## Scores
 
 On the validation song, which was never trained on (it was used to choose the checkpoint). Medians over the
-one-second chunks in which the stem sounds, streaming output.
+one-second chunks in which the stem sounds.
 
 | measure | |
 |---|---|
