@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtsep.io.driver import StreamFormat
+from rtsep.io.pumped import PumpedDriver
 from rtsep.rt import layout
 from rtsep.rt.fences import store
 from rtsep.rt.port import RealtimePort
@@ -42,7 +43,7 @@ def array_reader(audio: NDArray[np.float32]) -> Reader:
     return read
 
 
-class FileDriver:
+class FileDriver(PumpedDriver):
     """Unpaced stream from `reader` through the port to `writer`.
 
     Args:
@@ -69,6 +70,7 @@ class FileDriver:
         block: int = 1024,
         align: bool = True,
     ) -> None:
+        super().__init__()
         if min(sample_rate, block, in_channels, out_channels) < 1:
             raise DeviceError(
                 f"impossible format: {sample_rate} Hz, {in_channels} to {out_channels} x {block}"
@@ -77,8 +79,6 @@ class FileDriver:
         self._reader = reader
         self._writer = writer
         self._align = align
-        self._thread: threading.Thread | None = None
-        self._pump: Pump | None = None
         self._error: str | None = None
         self._frames_written = 0
 
@@ -141,29 +141,6 @@ class FileDriver:
             raise DeviceError(f"the source gave {piece.shape}, not {source.shape[1]} channels as asked")
         source[filled : filled + piece.shape[1]] = piece.T
         return filled + piece.shape[1], piece.shape[1] == 0
-
-    def stop(self) -> None:
-        """Stop at the end of the block that is running."""
-        if self._pump is not None:
-            self._pump.stop()
-        if self._thread is not None:
-            self._thread.join()
-
-    def close(self) -> None:
-        """Stop, if running. The reader and writer are the caller's to close."""
-        self.stop()
-
-    def wait(self, timeout: float | None = None) -> bool:
-        """Wait for the last sample to have been written; True if it has, or if the stream failed."""
-        if self._thread is None:
-            return False
-        self._thread.join(timeout)
-        return not self._thread.is_alive()
-
-    @property
-    def active(self) -> bool:
-        """The stream is running."""
-        return self._thread is not None and self._thread.is_alive()
 
     @property
     def error(self) -> str | None:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtsep.io.driver import StreamFormat
+from rtsep.io.pumped import PumpedDriver
 from rtsep.rt import layout
 from rtsep.rt.fences import store
 from rtsep.rt.port import RealtimePort
@@ -17,7 +18,7 @@ from rtsep.spec import DeviceError
 _ENDLESS = 1 << 62
 
 
-class NullDriver:
+class NullDriver(PumpedDriver):
     """Runs the native callback from a thread of its own that needs no GIL.
 
     Args:
@@ -48,6 +49,7 @@ class NullDriver:
         loop: bool = False,
         realtime: bool = True,
     ) -> None:
+        super().__init__()
         if source is not None and (source.ndim != 2 or source.dtype != np.float32):
             raise DeviceError(f"the source must be float32 (channels, samples), not {source.shape}")
         channels = in_channels or (len(source) if source is not None else 2)
@@ -64,8 +66,6 @@ class NullDriver:
         self._capture_seconds = capture_seconds
         self._captured: NDArray[np.float32] = np.zeros((0, out_channels), np.float32)
         self._kept = 0
-        self._thread: threading.Thread | None = None
-        self._pump: Pump | None = None
         self._port: RealtimePort | None = None
 
     def open(self) -> StreamFormat:
@@ -99,29 +99,6 @@ class NullDriver:
         ran = self._pump.run(self._source, self._captured, total, self._loop)
         self._kept = min(ran, len(self._captured))
         store(self._port.words, layout.FINISHED, 1)
-
-    def stop(self) -> None:
-        """Stop after the block that is running."""
-        if self._pump is not None:
-            self._pump.stop()
-        if self._thread is not None:
-            self._thread.join()
-
-    def close(self) -> None:
-        """Stop, if running; what was captured stays readable."""
-        self.stop()
-
-    def wait(self, timeout: float | None = None) -> bool:
-        """Wait for the source to have been played; True if it has."""
-        if self._thread is None:
-            return False
-        self._thread.join(timeout)
-        return not self._thread.is_alive()
-
-    @property
-    def active(self) -> bool:
-        """The thread is making callbacks."""
-        return self._thread is not None and self._thread.is_alive()
 
     @property
     def error(self) -> str | None:

@@ -151,15 +151,29 @@ class CausalLSTM(CausalNetwork):
     def separate_spectrum(self, spectrum: Tensor, state: State) -> tuple[Tensor, State]:
         """Complex (batch, time, channels, bins) to complex (batch, time, stems, channels, bins)."""
         x = torch.view_as_real(spectrum)
-        hidden = self._encode(x)
-        skip = hidden
+        logits, after = self.decide(self.features(x), state)
+        return torch.view_as_complex(self._apply_masks(x, logits)), after
+
+    def decide(self, features: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        """Features of many frames to their masks before the softmax, and the state after them.
+
+        Args:
+            features: (batch, time, views * bands), as `features` gives them.
+            state: to go on from; zero if None.
+
+        Returns:
+            (batch, time, stems, channels, bands), and the state after the last frame.
+        """
+        hidden = skip = self._encode(features)
         h_next, c_next = [], []
         for layer, lstm in enumerate(self.recurrence):
-            hidden, (h, c) = lstm(hidden, (state["h"][layer : layer + 1], state["c"][layer : layer + 1]))
+            before = None
+            if state is not None:
+                before = (state["h"][layer : layer + 1], state["c"][layer : layer + 1])
+            hidden, (h, c) = lstm(hidden, before)
             h_next.append(h)
             c_next.append(c)
-        masked = self._apply_masks(x, self._decode(skip, hidden))
-        return torch.view_as_complex(masked), {"h": torch.cat(h_next), "c": torch.cat(c_next)}
+        return self._decode(skip, hidden), {"h": torch.cat(h_next), "c": torch.cat(c_next)}
 
     # -- one frame at a time ---------------------------------------------------------------------
 
@@ -174,7 +188,7 @@ class CausalLSTM(CausalNetwork):
         The LSTM's equations are written out, so that the exported graph holds plain matrix products.
         """
         frame = x.unsqueeze(1)
-        hidden = skip = self._encode(frame)[:, 0]
+        hidden = skip = self._encode(self.features(frame))[:, 0]
         h_next, c_next = [], []
         # To a type checker any attribute of a module may be a module itself.
         lstms: Any = self.recurrence
@@ -205,8 +219,8 @@ class CausalLSTM(CausalNetwork):
         level = power @ self.to_bands / self.config.analysis
         return torch.log(level + QUIET).flatten(2)
 
-    def _encode(self, x: Tensor) -> Tensor:
-        normalised = (self.features(x) - self.input_mean) * self.input_scale
+    def _encode(self, features: Tensor) -> Tensor:
+        normalised = (features - self.input_mean) * self.input_scale
         return torch.tanh(self.encoder_norm(self.encoder(normalised)))
 
     def _decode(self, skip: Tensor, hidden: Tensor) -> Tensor:
