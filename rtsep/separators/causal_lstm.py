@@ -18,6 +18,7 @@ Axes in shapes below: batch, time (frames), channels, bins, bands, stems.
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 import numpy as np
@@ -33,6 +34,8 @@ from rtsep.spec import STEMS, StreamSpec
 
 QUIET = 1e-8
 """Power below which a band counts as silent: about -80 dB for one bin of a full-scale frame."""
+MEMORY_SECONDS = 4.0
+"""The longest memory that an untrained cell is given."""
 
 
 class CausalLSTMConfig(BaseModel):
@@ -115,6 +118,26 @@ class CausalLSTM(CausalNetwork):
         self.decoder = nn.Linear(2 * config.width, config.width)
         self.decoder_norm = nn.LayerNorm(config.width)
         self.to_masks = nn.Linear(config.width, masks)
+        self._spread_memory()
+
+    def _spread_memory(self) -> None:
+        """Let the cells start with memories from a frame to `MEMORY_SECONDS`, spread evenly in octaves.
+
+        As PyTorch draws them, every cell forgets half of itself each frame, and a network must first learn
+        to remember. This is the chrono initialisation of C. Tallec, Y. Ollivier, "Can recurrent neural
+        networks warp time?", ICLR 2018, section 3.
+        """
+        width = self.config.width
+        longest = max(MEMORY_SECONDS * self.config.sample_rate / self.config.hop, 2.0)
+        frames = torch.logspace(0.0, math.log10(longest), width)
+        lstms: Any = self.recurrence
+        with torch.no_grad():
+            for lstm in lstms:
+                forget = torch.log(frames[torch.randperm(width)] + 1e-2)
+                # torch adds two biases and orders the gates input, forget, cell, output.
+                lstm.bias_hh_l0.zero_()
+                lstm.bias_ih_l0[:width] = -forget
+                lstm.bias_ih_l0[width : 2 * width] = forget
 
     # -- whole signals ---------------------------------------------------------------------------
 

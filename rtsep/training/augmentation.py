@@ -74,14 +74,38 @@ def add_room(audio: Audio, rng: np.random.Generator) -> Audio:
     return (audio + wet * (rms(audio) / level * db(rng.uniform(-18.0, -3.0)))).astype(np.float32)
 
 
-def widen(audio: Audio, rng: np.random.Generator) -> Audio:
+def dissolve(audio: Audio, rng: np.random.Generator, widest: float = 1.0) -> Audio:
+    """Little but the reverberation of a sound, seconds long and as loud: a voice becomes a pad.
+
+    Records have such pads. The convolution goes round, so that the excerpt is in the middle of one from its
+    first sample on. Its width is drawn up to `widest`: 0 in the middle, 1 with nothing in common between the
+    ears.
+    """
+    samples = audio.shape[1]
+    seconds = rng.uniform(1.0, 5.0)
+    length = min(int(44100 * seconds), samples)
+    middle, side = rng.standard_normal((2, length)) * np.exp(-6.9 * np.arange(length) / (44100 * seconds))
+    side *= rng.uniform(0.0, widest)
+    tail = np.stack((middle + side, middle - side))
+    wet = np.fft.rfft(audio) * np.fft.rfft(tail, samples)
+    octaves = np.log2(np.maximum(np.linspace(0.0, 22050.0, samples // 2 + 1), 20.0))
+    fall = rng.uniform(3.0, 18.0) * np.maximum(octaves - np.log2(rng.uniform(500.0, 5000.0)), 0.0)
+    wet = np.fft.irfft(wet * 10.0 ** (-fall / 20.0), n=samples).astype(np.float32)
+    level = rms(audio)
+    # Thousands of reflections add up: back to where the sound was. Some of it stays near.
+    wet *= np.float32(level / max(rms(wet), 1e-6))
+    mixed = wet + audio * np.float32(db(rng.uniform(-30.0, -3.0)))
+    return mixed * np.float32(level / max(rms(mixed), 1e-6))
+
+
+def widen(audio: Audio, rng: np.random.Generator, widest: float = 1.0) -> Audio:
     """Spread a narrow sound: double it to either side, or turn its phases apart between the ears.
 
     Voices in records are doubled, chorused and widened; recordings of one singer are not, and a network that
     has heard only these takes whatever is not in the middle for backing.
     """
     samples = audio.shape[1]
-    amount = rng.uniform(0.2, 1.0)
+    amount = rng.uniform(0.2, 1.0) * widest
     if rng.random() < 0.5:
         wide = np.zeros_like(audio)
         for ear in range(2):

@@ -68,10 +68,22 @@ class MixConfig(Strict):
 
 
 class OptimiserConfig(Strict):
-    """AdamW with a linear warm-up, a plateau and a linear decay over the last part of the run."""
+    """AdamW with a linear warm-up, a plateau and a linear decay over the last part of the run.
+
+    Attributes:
+        steps: of the optimiser.
+        batch, seconds: examples of a step, and their length.
+        repeats: how many steps see each batch (D. Choi et al., "Faster neural network training with data
+            echoing", 2019): more than one where mixing takes longer than learning.
+        learning_rate, warm_up, decay_fraction, weight_decay, clip: of AdamW and its schedule.
+        ema: decay of the weights' moving average, which is what ships.
+        seed: of everything that is drawn.
+        checkpoint_every, validate_every: in steps.
+    """
 
     steps: int = Field(ge=1)
     batch: int = Field(16, ge=1)
+    repeats: int = Field(1, ge=1)
     seconds: float = Field(4.0, gt=0.1)
     learning_rate: float = Field(1e-3, gt=0.0)
     warm_up: int = Field(50, ge=0)

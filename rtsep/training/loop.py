@@ -34,25 +34,28 @@ from rtsep.training.statistics import Statistics, StatisticsExtractor, join
 Report = Callable[[str], None]
 CHECKPOINT = "checkpoint.pt"
 BEST = "best.pt"
+ECHO_BLOCK = 8
+"""Batches that are kept for their repeats."""
 _CHECKPOINT_KEYS = {"config", "network", "average", "optimiser", "step", "seconds_spent", "best"}
 
 
 @dataclass
 class Steps(Dataset[Statistics]):
-    """Item n is the whole batch of step n."""
+    """Item n is the whole n-th batch."""
 
     mixer: Mixer
     extractor: StatisticsExtractor
     config: TrainConfig
 
     def __len__(self) -> int:
-        return self.config.optimiser.steps
+        o = self.config.optimiser
+        return -(-o.steps // (o.repeats * ECHO_BLOCK)) * ECHO_BLOCK if o.repeats > 1 else o.steps
 
-    def __getitem__(self, step: int) -> Statistics:
+    def __getitem__(self, index: int) -> Statistics:
         o = self.config.optimiser
         batch = []
         for k in range(o.batch):
-            example = self.mixer.draw(np.random.default_rng((o.seed, step, k)))
+            example = self.mixer.draw(np.random.default_rng((o.seed, index, k)))
             batch.append(self.extractor(torch.from_numpy(example.parts), torch.from_numpy(example.groups)))
         return join(batch)
 
@@ -154,11 +157,30 @@ class Trainer:
                 self._validate(validation)
 
     def _batches(self, steps: Steps) -> Iterator[Statistics]:
+        """From this step's batch to the last. Repeats come a block later, not at once."""
+        o = self.config.optimiser
+        if o.repeats == 1:
+            yield from self._mixed(steps, self.step)
+            return
+        # A run resumed within a block needs all its batches again.
+        fresh = self._mixed(steps, self.step // (o.repeats * ECHO_BLOCK) * ECHO_BLOCK)
+        kept: list[Statistics] = []
+        block = -1
+        for step in range(self.step, o.steps):
+            if step // (o.repeats * ECHO_BLOCK) != block:
+                block = step // (o.repeats * ECHO_BLOCK)
+                kept = []
+            within = step % (o.repeats * ECHO_BLOCK) % ECHO_BLOCK
+            while len(kept) <= within:
+                kept.append(next(fresh))
+            yield kept[within]
+
+    def _mixed(self, steps: Steps, first: int) -> Iterator[Statistics]:
         workers = self.config.data.workers
         loader = DataLoader(
             steps,
             batch_size=None,
-            sampler=range(self.step, len(steps)),
+            sampler=range(first, len(steps)),
             num_workers=workers,
             prefetch_factor=2 if workers else None,
             worker_init_fn=_one_thread,

@@ -22,6 +22,8 @@ VOCALS, DRUMS, BASS, OTHER = range(4)
 Group = tuple[int, ...]
 Parts = list[tuple[Group, Audio]]
 BACKING: Group = (DRUMS, BASS, OTHER)
+VOICES_WIDEST = 0.5
+"""How far voices are widened, against instruments: most records keep them near the middle."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,8 @@ class Mixer:
             (OTHER, ("other",), self.separate),
         ):
             audio = self._single(self._pick(tracks, rng), name, rng)
+            if group == OTHER:
+                audio = self._diffuse(audio, rng)
             parts.append(((group,), audio * augment.db(rng.uniform(-5.0, 5.0))))
         return parts
 
@@ -120,9 +124,24 @@ class Mixer:
             audio = self._single(track, ("vocals",), rng, spread=0.3)
             if augment.rms(audio) > 3e-3:
                 break
-        if rng.random() < 0.5:
+        if rng.random() < 0.3:
+            audio = augment.widen(audio, rng, VOICES_WIDEST)
+        if rng.random() < 0.15:
+            audio = augment.dissolve(audio, rng, VOICES_WIDEST)
+        elif rng.random() < 0.4:
+            audio = augment.add_room(audio, rng)
+        return audio
+
+    def _diffuse(self, audio: Audio, rng: np.random.Generator) -> Audio:
+        """What voices go through, instruments go through too and further.
+
+        If only voices were widened and reverberated, whatever is wide and reverberant would be a voice.
+        """
+        if rng.random() < 0.3:
             audio = augment.widen(audio, rng)
-        if rng.random() < 0.5:
+        if rng.random() < 0.15:
+            audio = augment.dissolve(audio, rng)
+        elif rng.random() < 0.2:
             audio = augment.add_room(audio, rng)
         return audio
 
@@ -139,6 +158,8 @@ class Mixer:
         for group, audio in parts:
             if rng.random() < 0.5:
                 audio = augment.shape_spectrum(audio, rng)
+            if OTHER in group and rng.random() < 0.5:
+                audio = self._diffuse(audio, rng)
             varied.append((group, (audio[::-1] if flip else audio) * augment.db(rng.uniform(-5.0, 5.0))))
         return varied
 

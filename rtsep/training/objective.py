@@ -20,11 +20,14 @@ from torch import Tensor
 
 from rtsep.training.statistics import Statistics
 
-SOUNDING_FLOOR = 0.05
-"""Share of a part's own energy below which its error no longer matters: SDR beyond 13 dB."""
-SILENT_FLOOR = 0.06
+SOUNDING_FLOOR = 0.6
+"""Share of a part's own energy below which its error matters little: SDR beyond 2 dB.
+
+The lower, the more the logarithm bends, and the more a network that cannot tell bets on one answer. The
+higher, the nearer to a squared error, which asks for the mean of what may be."""
+SILENT_FLOOR = 0.1
 """Share of the mixture below which what is left in a silent part hardly matters."""
-FAINT = 0.01
+FAINT = 0.02
 """Share of the mixture at which a part is half way between silent and sounding."""
 WHITE_SHARE = 0.25
 LOWEST = np.float32(-30.0)

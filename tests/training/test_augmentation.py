@@ -8,13 +8,22 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from rtsep.training.augmentation import add_room, change_speed, db, place, rms, shape_spectrum, widen
+from rtsep.training.augmentation import (
+    add_room,
+    change_speed,
+    db,
+    dissolve,
+    place,
+    rms,
+    shape_spectrum,
+    widen,
+)
 
 Audio = NDArray[np.float32]
 Change = Callable[[Audio, np.random.Generator], Audio]
 SAMPLES = 44100
 
-CHANGES = pytest.mark.parametrize("change", [shape_spectrum, add_room, widen, place])
+CHANGES = pytest.mark.parametrize("change", [shape_spectrum, add_room, dissolve, widen, place])
 
 
 def noise(seed: int = 0, samples: int = SAMPLES) -> Audio:
@@ -121,3 +130,27 @@ def test_widening_makes_the_ears_differ() -> None:
     for seed in range(8):
         wide = widen(tone(300.0) + tone(710.0), np.random.default_rng(seed))
         assert np.abs(wide[0] - wide[1]).max() > 1e-3
+
+
+def test_a_dissolved_burst_sounds_all_the_time_and_as_loud() -> None:
+    burst = tone(440.0)
+    burst[:, SAMPLES // 8 :] = 0.0
+    for seed in range(6):
+        pad = dissolve(burst, np.random.default_rng(seed))
+        assert rms(pad) == pytest.approx(rms(burst), rel=1e-3)
+        # One second at most a fifth of its tail: the last eighth has the burst's reverberation still.
+        assert rms(pad[:, -SAMPLES // 8 :]) > 0.01 * rms(pad)
+        assert not np.allclose(pad[0], pad[1], atol=1e-3), "both ears hear the same"
+
+
+@pytest.mark.parametrize("change", [dissolve, widen])
+def test_the_width_has_a_limit(change: Callable[[Audio, np.random.Generator, float], Audio]) -> None:
+    centred = np.repeat(noise()[:1], 2, axis=0)
+
+    def width(audio: Audio) -> float:
+        return float(np.sum((audio[0] - audio[1]) ** 2) / np.sum((audio[0] + audio[1]) ** 2))
+
+    narrow = [width(change(centred, np.random.default_rng(seed), 0.3)) for seed in range(16)]
+    wide = [width(change(centred, np.random.default_rng(seed), 1.0)) for seed in range(16)]
+    assert max(narrow) < 0.2 < max(wide)
+    assert np.mean(narrow) < 0.5 * np.mean(wide)

@@ -22,7 +22,9 @@ from rtsep.spec import STEMS, UsageError
 from rtsep.training import loop
 from rtsep.training.config import TrainConfig
 from rtsep.training.corpus import Track, load_corpus
-from rtsep.training.loop import BEST, CHECKPOINT, Trainer, schedule, validate
+from rtsep.training.loop import BEST, CHECKPOINT, Steps, Trainer, schedule, validate
+from rtsep.training.mixing import Mixer
+from rtsep.training.statistics import StatisticsExtractor
 from tests.training.corpora import NETWORK, RATE, run_config, write_corpus, write_track
 
 STEPS = 6
@@ -190,6 +192,38 @@ def test_a_finished_run_is_left_alone(corpus: Path, tmp_path: Path, straight: di
 def test_the_seed_makes_another_run(corpus: Path, tmp_path: Path, straight: dict[str, Any]) -> None:
     other = run(run_config(corpus, tmp_path, optimiser={"seed": 1}))
     assert not torch.equal(other["network"]["encoder.weight"], straight["network"]["encoder.weight"])
+
+
+# -- batches seen more than once ------------------------------------------------------------------------
+
+REPEATED = {"steps": 37, "repeats": 2, "batch": 1, "checkpoint_every": 1, "ema": 0.5}
+
+
+def seen(config: TrainConfig, first: int = 0) -> list[float]:
+    """A mark of each batch that the steps from `first` on would see."""
+    trainer = Trainer(config, lambda _: None)
+    trainer.step = first
+    tracks = load_corpus(config.data.roots, config.data.cache, RATE)
+    mixer = Mixer(tracks, config.data, config.mix, int(config.optimiser.seconds * RATE))
+    batches = trainer._batches(Steps(mixer, StatisticsExtractor(trainer.network), config))
+    return [float(batch.mixture.sum()) for batch in batches]
+
+
+def test_repeats_come_a_block_later(corpus: Path, tmp_path: Path) -> None:
+    marks = seen(run_config(corpus, tmp_path, optimiser=REPEATED))
+    assert len(marks) == 37
+    for start in (0, 16):
+        assert marks[start : start + 8] == marks[start + 8 : start + 16]
+    assert len(set(marks)) == 8 + 8 + 5
+    once = seen(run_config(corpus, tmp_path, optimiser=REPEATED | {"repeats": 1}))
+    assert marks[:8] == once[:8] and marks[16:24] == once[8:16]
+
+
+def test_a_run_resumed_anywhere_sees_the_same_batches(corpus: Path, tmp_path: Path) -> None:
+    config = run_config(corpus, tmp_path, optimiser=REPEATED)
+    marks = seen(config)
+    for first in (3, 8, 11, 16, 20, 31, 36):
+        assert seen(config, first) == marks[first:], f"from step {first}"
 
 
 # -- learning, validating -----------------------------------------------------------------------------
