@@ -118,6 +118,8 @@ class CausalLSTM(CausalNetwork):
         self.decoder = nn.Linear(2 * config.width, config.width)
         self.decoder_norm = nn.LayerNorm(config.width)
         self.to_masks = nn.Linear(config.width, masks)
+        # Of what goes into each recurrent layer and the decoder, while training. No part of the model.
+        self.dropout = 0.0
         self._spread_memory()
 
     def _spread_memory(self) -> None:
@@ -193,9 +195,10 @@ class CausalLSTM(CausalNetwork):
             before = None
             if state is not None:
                 before = (state["h"][layer : layer + 1], state["c"][layer : layer + 1])
-            hidden, (h, c) = lstm(hidden, before)
+            hidden, (h, c) = lstm(functional.dropout(hidden, self.dropout, self.training), before)
             h_next.append(h)
             c_next.append(c)
+        hidden = functional.dropout(hidden, self.dropout, self.training)
         return self._decode(skip, hidden), {"h": torch.cat(h_next), "c": torch.cat(c_next)}
 
     # -- one frame at a time ---------------------------------------------------------------------

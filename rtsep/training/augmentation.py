@@ -74,6 +74,26 @@ def add_room(audio: Audio, rng: np.random.Generator) -> Audio:
     return (audio + wet * (rms(audio) / level * db(rng.uniform(-18.0, -3.0)))).astype(np.float32)
 
 
+def harmonise(audio: Audio, rng: np.random.Generator) -> Audio:
+    """Sing a chord: one or two copies at consonant intervals, softer, later, to the side.
+
+    The copies are played faster or slower: they drift out of time, as a choir that sings other words.
+    """
+    samples = audio.shape[1]
+    mixed = audio.copy()
+    steps = rng.choice(
+        np.array([-12, -9, -8, -5, -4, -3, 3, 4, 5, 7, 8, 9, 12]), int(rng.integers(1, 3)), False
+    )
+    for semitones in steps:
+        factor = float(2.0 ** (semitones / 12.0))
+        copy = change_speed(audio, factor, samples)
+        late = int(rng.uniform(0.0, 0.05) * 44100)
+        pan = rng.uniform(-0.7, 0.7)
+        gains = np.array([[1.0 - max(pan, 0.0)], [1.0 + min(pan, 0.0)]], dtype=np.float32)
+        mixed[:, late:] += (copy[:, : samples - late] * gains) * np.float32(db(rng.uniform(-10.0, 0.0)))
+    return mixed
+
+
 def dissolve(audio: Audio, rng: np.random.Generator, widest: float = 1.0) -> Audio:
     """Little but the reverberation of a sound, seconds long and as loud: a voice becomes a pad.
 

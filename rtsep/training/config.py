@@ -76,6 +76,7 @@ class OptimiserConfig(Strict):
         repeats: how many steps see each batch (D. Choi et al., "Faster neural network training with data
             echoing", 2019): more than one where mixing takes longer than learning.
         learning_rate, warm_up, decay_fraction, weight_decay, clip: of AdamW and its schedule.
+        dropout: share of the units between layers that each step leaves out.
         ema: decay of the weights' moving average, which is what ships.
         seed: of everything that is drawn.
         checkpoint_every, validate_every: in steps.
@@ -89,6 +90,7 @@ class OptimiserConfig(Strict):
     warm_up: int = Field(50, ge=0)
     decay_fraction: float = Field(0.4, ge=0.0, le=1.0)
     weight_decay: float = Field(1e-4, ge=0.0)
+    dropout: float = Field(0.0, ge=0.0, lt=1.0)
     clip: float = Field(1.0, gt=0.0)
     ema: float = Field(0.998, ge=0.0, lt=1.0)
     seed: int = 0

@@ -78,6 +78,7 @@ class Trainer:
         self.folder = config.output / config.name
         torch.manual_seed(config.optimiser.seed)
         self.network = CausalLSTM(_network_config(config))
+        self.network.dropout = config.optimiser.dropout
         self.average = {k: v.clone() for k, v in self.network.state_dict().items()}
         o = config.optimiser
         self.optimiser = torch.optim.AdamW(
@@ -127,6 +128,9 @@ class Trainer:
             rate = o.learning_rate * schedule(self.step, o.steps, o.warm_up, o.decay_fraction)
             for group in self.optimiser.param_groups:
                 group["lr"] = rate
+            if o.dropout > 0.0:
+                # What is left out is a function of the step too.
+                torch.manual_seed(o.seed * 1_000_003 + self.step)
             # Matrix products in bfloat16, which halves their time; their sums stay exact.
             with torch.autocast("cpu", torch.bfloat16):
                 logits, _ = self.network.decide(batch.features)

@@ -126,6 +126,8 @@ class Mixer:
                 break
         if rng.random() < 0.3:
             audio = augment.widen(audio, rng, VOICES_WIDEST)
+        if rng.random() < 0.2:
+            audio = augment.harmonise(audio, rng)
         if rng.random() < 0.15:
             audio = augment.dissolve(audio, rng, VOICES_WIDEST)
         elif rng.random() < 0.4:

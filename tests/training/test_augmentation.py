@@ -13,6 +13,7 @@ from rtsep.training.augmentation import (
     change_speed,
     db,
     dissolve,
+    harmonise,
     place,
     rms,
     shape_spectrum,
@@ -23,7 +24,7 @@ Audio = NDArray[np.float32]
 Change = Callable[[Audio, np.random.Generator], Audio]
 SAMPLES = 44100
 
-CHANGES = pytest.mark.parametrize("change", [shape_spectrum, add_room, dissolve, widen, place])
+CHANGES = pytest.mark.parametrize("change", [shape_spectrum, add_room, dissolve, harmonise, widen, place])
 
 
 def noise(seed: int = 0, samples: int = SAMPLES) -> Audio:
