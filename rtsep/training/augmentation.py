@@ -74,6 +74,25 @@ def add_room(audio: Audio, rng: np.random.Generator) -> Audio:
     return (audio + wet * (rms(audio) / level * db(rng.uniform(-18.0, -3.0)))).astype(np.float32)
 
 
+def saturate(audio: Audio, rng: np.random.Generator, hardest: float = 1.0) -> Audio:
+    """Drive a sound into a soft limit, as loud as before: from a warm tape to a distorted guitar.
+
+    Up to 36 dB times `hardest` above the level that would stay clean. Half of the hard ones go on through a
+    loudspeaker's low-pass.
+    """
+    level = rms(audio)
+    if level == 0.0:
+        return audio
+    drive = rng.uniform(0.0, 36.0 * hardest)
+    hot = np.tanh(audio * np.float32(db(drive - 12.0) / level))
+    if drive > 18.0 and rng.random() < 0.5:
+        spectrum = np.fft.rfft(hot)
+        octaves = np.log2(np.maximum(np.linspace(0.0, 22050.0, spectrum.shape[1]), 20.0))
+        fall = 18.0 * np.maximum(octaves - np.log2(rng.uniform(3000.0, 7000.0)), 0.0)
+        hot = np.fft.irfft(spectrum * 10.0 ** (-fall / 20.0), n=audio.shape[1])
+    return (hot * (level / max(rms(hot), 1e-6))).astype(np.float32)
+
+
 def harmonise(audio: Audio, rng: np.random.Generator) -> Audio:
     """Sing a chord: one or two copies at consonant intervals, softer, later, to the side.
 

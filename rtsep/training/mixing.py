@@ -128,6 +128,8 @@ class Mixer:
             audio = augment.widen(audio, rng, VOICES_WIDEST)
         if rng.random() < 0.2:
             audio = augment.harmonise(audio, rng)
+        if rng.random() < 0.25:
+            audio = augment.saturate(audio, rng, 0.5)
         if rng.random() < 0.15:
             audio = augment.dissolve(audio, rng, VOICES_WIDEST)
         elif rng.random() < 0.4:
@@ -139,6 +141,8 @@ class Mixer:
 
         If only voices were widened and reverberated, whatever is wide and reverberant would be a voice.
         """
+        if rng.random() < 0.25:
+            audio = augment.saturate(audio, rng)
         if rng.random() < 0.3:
             audio = augment.widen(audio, rng)
         if rng.random() < 0.15:

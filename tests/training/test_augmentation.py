@@ -16,6 +16,7 @@ from rtsep.training.augmentation import (
     harmonise,
     place,
     rms,
+    saturate,
     shape_spectrum,
     widen,
 )
@@ -24,7 +25,9 @@ Audio = NDArray[np.float32]
 Change = Callable[[Audio, np.random.Generator], Audio]
 SAMPLES = 44100
 
-CHANGES = pytest.mark.parametrize("change", [shape_spectrum, add_room, dissolve, harmonise, widen, place])
+CHANGES = pytest.mark.parametrize(
+    "change", [shape_spectrum, add_room, dissolve, harmonise, saturate, widen, place]
+)
 
 
 def noise(seed: int = 0, samples: int = SAMPLES) -> Audio:
@@ -155,3 +158,12 @@ def test_the_width_has_a_limit(change: Callable[[Audio, np.random.Generator, flo
     wide = [width(change(centred, np.random.default_rng(seed), 1.0)) for seed in range(16)]
     assert max(narrow) < 0.2 < max(wide)
     assert np.mean(narrow) < 0.5 * np.mean(wide)
+
+
+def test_saturation_adds_overtones_and_no_level() -> None:
+    for seed in range(8):
+        driven = saturate(tone(441.0), np.random.default_rng(seed))
+        assert rms(driven) == pytest.approx(rms(tone(441.0)), rel=1e-3)
+        lines = np.abs(np.fft.rfft(driven[0]))[441:4000:441]
+        # The limit is the same up and down, so odd harmonics come and even ones do not.
+        assert lines[2] > 1e-3 * lines[0] > 10.0 * lines[1]
