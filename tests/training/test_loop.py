@@ -194,6 +194,29 @@ def test_the_seed_makes_another_run(corpus: Path, tmp_path: Path, straight: dict
     assert not torch.equal(other["network"]["encoder.weight"], straight["network"]["encoder.weight"])
 
 
+def test_what_dropout_leaves_out_depends_on_the_step_alone(
+    corpus: Path, tmp_path: Path, straight: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    undisturbed = run(run_config(corpus, tmp_path / "a", optimiser={"dropout": 0.3}))
+    config = run_config(corpus, tmp_path / "b", optimiser={"dropout": 0.3})
+    with monkeypatch.context() as patch:
+        calls = iter(range(STEPS))
+
+        def deadly_loss(*arguments: Any) -> Tensor:
+            if next(calls) == 3:
+                raise Killed
+            return loss(*arguments)
+
+        loss = loop.loss
+        patch.setattr(loop, "loss", deadly_loss)
+        with pytest.raises(Killed):
+            run(config)
+    torch.manual_seed(12345)
+    assert_identical(undisturbed, run(config))
+    name = "encoder.weight"
+    assert not torch.equal(undisturbed["network"][name], straight["network"][name])
+
+
 # -- batches seen more than once ------------------------------------------------------------------------
 
 REPEATED = {"steps": 37, "repeats": 2, "batch": 1, "checkpoint_every": 1, "ema": 0.5}
