@@ -20,7 +20,6 @@ import torch
 from pydantic import ValidationError
 from torch.utils.data import DataLoader, Dataset
 
-from rtsep.evaluation.metrics import chunk_sdr, damage, median_attenuation, sounding_chunks
 from rtsep.separators.catalogue import load_weights
 from rtsep.separators.causal_lstm import CausalLSTM, CausalLSTMConfig
 from rtsep.separators.registry import ModelPackage
@@ -29,6 +28,7 @@ from rtsep.training.config import TrainConfig
 from rtsep.training.corpus import Track, load_corpus
 from rtsep.training.mixing import Mixer
 from rtsep.training.objective import loss
+from rtsep.training.scores import overall, score_tracks
 from rtsep.training.statistics import Statistics, StatisticsExtractor, join
 
 Report = Callable[[str], None]
@@ -295,53 +295,12 @@ def schedule(step: int, steps: int, warm_up: int, decay_fraction: float) -> floa
     return rise * max(fall, 0.02)
 
 
-def overall(scores: dict[str, float]) -> float:
-    """What the best checkpoint is chosen by: the stems' mean SDR in dB, in which the vocals count twice.
-
-    A gain of the vocals alone would choose a network that has hardly begun: one that can tell nothing apart
-    gives every stem its average share, and a song of much voice rewards that.
-    """
-    heard = [stem for stem in STEMS if f"{stem}_sdr" in scores]
-    weights = [2.0 if stem == "vocals" else 1.0 for stem in heard]
-    # Of silence there is no better and no worse.
-    return float(np.average([scores[f"{s}_sdr"] for s in heard], weights=weights)) if heard else float("-inf")
-
-
 @torch.no_grad()
-def validate(network: CausalLSTM, tracks: list[Track], seconds: float | None = None) -> dict[str, float]:
-    """Score whole tracks, one-second chunks, medians over the chunks of all tracks.
-
-    Returns:
-        dB: SDR of each stem, the vocals' gain in SDR over the mixture's own, how far muting
-        attenuates them, and what muting does to seconds without vocals.
-    """
-    rate = network.config.sample_rate
-    sdr: dict[str, list[float]] = {stem: [] for stem in STEMS}
-    own: list[float] = []
-    attenuation, harm = [], []
-    for track in tracks:
-        length = track.samples if seconds is None else min(track.samples, int(seconds * rate))
-        silence = np.zeros((2, length), dtype=np.float32)
-        truth = {
-            s: track.stems[s][:length].T / np.float32(32768.0) if s in track.stems else silence for s in STEMS
-        }
-        mix = np.sum(list(truth.values()), axis=0)
-        estimates = network(torch.from_numpy(mix)[None])[0].numpy()
-        for index, stem in enumerate(STEMS):
-            sdr[stem].extend(chunk_sdr(truth[stem], estimates[index], rate))
-        own.extend(chunk_sdr(truth["vocals"], mix, rate))
-        attenuation.append(median_attenuation(truth["vocals"], estimates[0], rate))
-        quiet = np.repeat(~sounding_chunks(truth["vocals"], rate), rate)
-        if quiet.any():
-            free = np.flatnonzero(quiet)
-            harm.append(damage(mix[:, free], estimates[0][:, free]))
-    scores = {f"{stem}_sdr": float(np.median(v)) for stem, v in sdr.items() if v}
-    if own:
-        scores["vocals_sdr_gain"] = scores["vocals_sdr"] - float(np.median(own))
-        scores["vocal_attenuation"] = float(np.nanmean(attenuation))
-    if harm:
-        scores["damage"] = float(np.mean(harm))
-    return scores
+def validate(network: CausalLSTM, tracks: list[Track]) -> dict[str, float]:
+    """`score_tracks` of a network, every track at once."""
+    return score_tracks(
+        lambda mix: network(torch.from_numpy(mix)[None])[0].numpy(), tracks, network.config.sample_rate
+    )
 
 
 def _one_thread(_: int) -> None:

@@ -22,8 +22,9 @@ from rtsep.spec import STEMS, UsageError
 from rtsep.training import loop
 from rtsep.training.config import TrainConfig
 from rtsep.training.corpus import Track, load_corpus
-from rtsep.training.loop import BEST, CHECKPOINT, Steps, Trainer, overall, schedule, validate
+from rtsep.training.loop import BEST, CHECKPOINT, Steps, Trainer, schedule, validate
 from rtsep.training.mixing import Mixer
+from rtsep.training.scores import overall
 from rtsep.training.statistics import StatisticsExtractor
 from tests.training.corpora import NETWORK, RATE, run_config, write_corpus, write_track
 
