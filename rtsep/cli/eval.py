@@ -100,7 +100,7 @@ def eval(
     if staged is not None:
         with staged:
             for name, text in (
-                (REPORT_NAME, as_html(result, f"rtsep eval {Path(root).name}")),
+                (REPORT_NAME, as_html(result, f"rtsep eval {Path(root).resolve().name}")),
                 (SCORES_NAME, as_json(result)),
             ):
                 try:

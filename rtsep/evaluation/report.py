@@ -150,7 +150,8 @@ border-bottom:1px solid #ddd}td.number{text-align:right;font-variant-numeric:tab
 
 _LEGEND = (
     "<p>SDR is the median over the chunks in which the target sounds; NSDR is that above the "
-    "mixture&#x27;s own; treble is the estimate&#x27;s level above 12 kHz against the truth&#x27;s. Damage is what "
-    "muting the vocals takes from the seconds in which nobody sings: lower is better. The real-time factor "
-    "is seconds of computing for a second of audio. A dash: not defined, because the target is silent.</p>"
+    "mixture&#x27;s own; treble is the estimate&#x27;s level above 12 kHz against the truth&#x27;s.</p>"
+    "<p>Damage is what muting the vocals takes from the seconds in which nobody sings: lower is better. The "
+    "real-time factor is seconds of computing for a second of audio. A dash: not defined, because the "
+    "target is silent.</p>"
 )

@@ -88,8 +88,8 @@ class TrackSource:
     def read(self, seconds: float | None = None) -> Track:
         """Read the track.
 
-        Stems that are missing beside others are silent, those that are shorter than the longest are so from
-        their end on. Everything is brought to the first file's sample rate, and to stereo unless all is mono.
+        Stems that are missing beside others are silent, and those that are shorter than the longest are so
+        from their end on. Everything is brought to the highest sample rate, and to stereo unless all is mono.
 
         Args:
             seconds: read no more than the first of these; None for all.
@@ -181,13 +181,15 @@ def _untangled(folder: Path, files: dict[str, Path]) -> dict[str, Path]:
 
 
 def _read_files(files: dict[str, Path]) -> tuple[int, dict[str, Audio]]:
-    rate: int | None = None
+    rates = []
+    for file in files.values():
+        with SoundReader(file) as reader:
+            rates.append(reader.source_rate)
+    rate = max(rates)
     stems = {}
     for stem, file in files.items():
         with SoundReader(file, rate) as reader:
-            rate = reader.sample_rate
             stems[stem] = np.concatenate(list(reader.blocks()), axis=1)
-    assert rate is not None  # a source has at least one file
     return rate, stems
 
 
