@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rtsep.evaluation.bsseval import RATIOS, bsseval
+from rtsep.evaluation.bsseval import RATIOS, bsseval, on_16_bits
 from rtsep.evaluation.metrics import (
     chunk_energy,
     chunk_sdr,
@@ -194,7 +194,7 @@ def _bsseval(track: Track, estimates: dict[str, Audio]) -> dict[str, dict[str, N
     scenes = [pair] if set(track.parts) == set(pair) else [pair, track.parts]
     for scene in scenes:
         if all(name in estimates for name in scene):
-            ratios = bsseval(scene, estimates, frame)
+            ratios = bsseval({name: on_16_bits(part) for name, part in scene.items()}, estimates, frame)
             # The second scene's vocals replace the first's: they are the finer ones.
             found |= {name: ratios.frames(name) for name in scene}
     return found
