@@ -40,8 +40,8 @@ def on_16_bits(audio: Audio) -> NDArray[np.float64]:
     """Samples rounded to those that a 16-bit file can hold; those of such a file stay exactly what they are.
 
     BSSEval projects on delayed copies of the true stems. Where these have no energy, above the band of a
-    lossy codec say, the projection is ill-conditioned: museval's filters grow without bound, and SIR and SAR of good
-    estimates fall below zero. The rounding noise of 16 bits, 98 dB below full scale, prevents that.
+    lossy codec say, the projection is ill-conditioned: museval's filters grow without bound, and SIR and
+    SAR of good estimates fall below zero. The rounding noise of 16 bits, 98 dB below full scale, prevents it.
     """
     rounded: NDArray[np.float64] = np.round(np.asarray(audio, np.float64) * 32768.0) / 32768.0
     return rounded
