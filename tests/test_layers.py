@@ -144,6 +144,11 @@ def test_importing_rtsep_is_light(capsys: pytest.CaptureFixture[str]) -> None:
         print(f" [import rtsep: {1000 * float(result.stdout):.0f} ms] ", end="")
 
 
+def test_evaluation_loads_what_it_may_not_need_only_when_it_does() -> None:
+    loaded = loaded_after("import rtsep.evaluation.report, rtsep.evaluation.systems, rtsep.cli.eval")
+    assert not loaded & {"torch", "matplotlib", "museval", "stempeg"}
+
+
 def test_separating_with_onnx_never_loads_torch(tmp_path: Path) -> None:
     program = (
         "import sys, numpy as np\n"

@@ -20,6 +20,7 @@ COMMANDS: dict[str, str] = {
     "models": "List the models, or show one.",
     "latency": "Measure and explain the latency.",
     "train": "Train a separator.",
+    "eval": "Score models, and oracles as their bounds, on known stems.",
     "export": "Make a smaller, faster variant of a model, and measure what that costs.",
 }
 """Commands in the order of the help page. `rtsep.cli.<name>` holds a function, or a Typer, of that name."""

@@ -1,0 +1,157 @@
+"""`rtsep eval`: score models, and oracles as their bounds, on tracks whose stems are known."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rtsep.separators.registry import DEFAULT_MODEL
+from rtsep.spec import AudioFileError, UsageError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from rtsep.evaluation.aggregate import Table as Figures
+    from rtsep.evaluation.spectra import Transform
+
+_PIPE_WIDTH = 200
+"""Columns where nobody's terminal sets them: no row is broken."""
+
+
+def eval(
+    root: Annotated[
+        str,
+        typer.Argument(
+            metavar="ROOT",
+            help="Folder of tracks (folders of stems, or MUSDB18's .stem.mp4 files), one track, or the word"
+            " stempeg for the excerpt in that package.",
+        ),
+    ],
+    model: Annotated[
+        list[str] | None,
+        typer.Option("--model", "-m", metavar="NAME", help="Which model; may be repeated."),
+    ] = None,
+    oracle: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--oracle",
+            metavar="NAME",
+            help="A bound: ibm, irm1, irm2, mwf, fb-irm1:MODEL, fb-irm2:MODEL; may be repeated.",
+        ),
+    ] = None,
+    bss: Annotated[bool, typer.Option("--bss", help="Measure BSSEval v4 too, with museval: slow.")] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="DIR", help="Where report.html and scores.json go."),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results that exist.")] = False,
+    chunk: Annotated[float, typer.Option(metavar="SECONDS", help="Length of the SDR's chunks.")] = 1.0,
+    seconds: Annotated[
+        float | None, typer.Option(metavar="SECONDS", help="Take no more than the start of each track.")
+    ] = None,
+    oracle_window: Annotated[
+        str,
+        typer.Option(metavar="SAMPLES", help="Of the oracles: analysis window, synthesis window, hop."),
+    ] = "4096,4096,1024",
+    excerpts: Annotated[int, typer.Option(min=0, help="Tracks to hear in the report, the first ones.")] = 3,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads for a model.")] = 1,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no tables.")] = False,
+) -> None:
+    """Score models, and oracles as their bounds, on tracks whose stems are known.
+
+    Models run through the same code as live audio. Everything is compared with the mixture as it is. Tables
+    are printed; with -o they are kept as JSON and as one page with plots and sounds.
+
+    Example: rtsep eval musdb18/test --model live --oracle irm2 -o scores
+    """
+    if not chunk > 0.0:
+        raise UsageError(f"--chunk {chunk:g}: must be more than no time at all")
+    if seconds is not None and not seconds > 0.0:
+        raise UsageError(f"--seconds {seconds:g}: must be more than no time at all")
+    from rtsep.evaluation.campaign import Settings, evaluate
+    from rtsep.evaluation.report import REPORT_NAME, SCORES_NAME, as_html, as_json
+    from rtsep.evaluation.systems import Model, open_oracle
+    from rtsep.evaluation.tracks import find_tracks
+    from rtsep.io.staging import AlreadyThereError, StagedFolder
+
+    transform = _transform(oracle_window)
+    staged = StagedFolder(output, (REPORT_NAME, SCORES_NAME), overwrite) if output is not None else None
+    if staged is not None:
+        _require_matplotlib()
+        try:
+            staged.check()
+        except AlreadyThereError as error:
+            raise AudioFileError(f"{error.file}: exists already; --overwrite replaces it") from None
+    sources = find_tracks(root)
+    settings = Settings(chunk, seconds, bss, transform, excerpts if output is not None else 0)
+    models = model if model or oracle else [DEFAULT_MODEL]
+    with ExitStack() as opened:
+        systems = []
+        # Oracles first: a name that does not exist should not wait for a model to load.
+        bounds = [open_oracle(name, transform) for name in oracle or ()]
+        for name in models or ():
+            systems.append(Model(name, threads))
+            opened.callback(systems[-1].close)
+        result = evaluate(sources, [*systems, *bounds], settings, None if quiet else _say)
+    if staged is not None:
+        with staged:
+            for name, text in (
+                (REPORT_NAME, as_html(result, f"rtsep eval {Path(root).resolve().name}")),
+                (SCORES_NAME, as_json(result)),
+            ):
+                try:
+                    (staged.path / name).write_text(text, encoding="utf-8")
+                except OSError as error:
+                    raise AudioFileError(f"{output}: cannot be written: {error.strerror}") from None
+    if not quiet:
+        from rtsep.evaluation.aggregate import tables
+
+        console = _console()
+        for figures in tables(result):
+            _print(console, figures)
+        if staged is not None:
+            console.print(f"Written to [bold]{output}[/]: {REPORT_NAME}, {SCORES_NAME}")
+
+
+def _transform(text: str) -> Transform:
+    from rtsep.evaluation.spectra import Transform
+
+    sizes = text.split(",")
+    if len(sizes) != 3 or not all(size.strip().isdecimal() for size in sizes):
+        raise UsageError(f"--oracle-window {text}: write three numbers of samples, such as 4096,4096,1024")
+    analysis, synthesis, hop = map(int, sizes)
+    return Transform(analysis, synthesis, hop)
+
+
+def _require_matplotlib() -> None:
+    try:
+        import matplotlib.figure  # noqa: F401
+    except ModuleNotFoundError:
+        raise UsageError("the report's plots need matplotlib: pip install 'rtsep[evaluate]'") from None
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH)
+
+
+def _print(console: Console, figures: Figures) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=figures.title, title_justify="left")
+    for index, column in enumerate(figures.columns):
+        table.add_column(column, justify="left" if index < figures.texts else "right", no_wrap=True)
+    for row in figures.rows:
+        table.add_row(*(Text(cell) for cell in row))
+    console.print(table)
+
+
+def _say(track: str, system: str) -> None:
+    if sys.stderr.isatty():
+        typer.echo(f"{track}: {system}", err=True)

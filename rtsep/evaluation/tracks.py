@@ -1,0 +1,220 @@
+"""Tracks whose stems are known: folders of sound files, and MUSDB18's stem files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rtsep.io.soundfiles import SoundReader
+from rtsep.spec import STEMS, AudioFileError, UsageError
+
+Audio = NDArray[np.float32]
+
+VOCALS = "vocals"
+ACCOMPANIMENT = "accompaniment"
+"""Everything but the vocals: what is left when they are muted."""
+SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
+STEM_FILE = ".stem.mp4"
+STEM_FILE_ORDER = ("mixture", "drums", "bass", "other", "vocals")
+"""Streams of a MUSDB18 stem file."""
+EXCERPT = "stempeg"
+"""The word that stands for the six seconds of a rock song that the stempeg package carries."""
+
+
+@dataclass(frozen=True)
+class Track:
+    """A song and what is known of its parts.
+
+    Attributes:
+        name: what it is called in tables.
+        sample_rate: Hz.
+        parts: (channels, samples) by stem, all of one shape; together they are the mixture. Either the four
+            of `STEMS` or vocals and accompaniment.
+    """
+
+    name: str
+    sample_rate: int
+    parts: dict[str, Audio]
+
+    @property
+    def mixture(self) -> Audio:
+        """(channels, samples): the sum of the parts."""
+        return np.sum(np.stack(list(self.parts.values())), axis=0, dtype=np.float32)
+
+    @property
+    def targets(self) -> dict[str, Audio]:
+        """All that can be scored: the parts, and the accompaniment in any case."""
+        rest = [part for stem, part in self.parts.items() if stem != VOCALS]
+        return self.parts | {ACCOMPANIMENT: np.sum(np.stack(rest), axis=0, dtype=np.float32)}
+
+    @property
+    def samples(self) -> int:
+        """Length of every part."""
+        return next(iter(self.parts.values())).shape[1]
+
+    @property
+    def seconds(self) -> float:
+        """Length in seconds."""
+        return self.samples / self.sample_rate
+
+
+@dataclass(frozen=True)
+class TrackSource:
+    """Where a track lies, before it is read.
+
+    Attributes:
+        name: the folder below the root that was searched, or the file's name.
+        files: sound files by stem; or the one stem file under the name "".
+    """
+
+    name: str
+    files: dict[str, Path]
+
+    def check(self) -> None:
+        """Open every file, so that one which cannot be read is known before hours of work and not after.
+
+        Raises:
+            AudioFileError: when a file is missing, empty, damaged at its head, or not audio.
+        """
+        for stem, file in self.files.items():
+            if stem:
+                SoundReader(file).close()
+            elif not file.is_file():
+                raise AudioFileError(f"{file}: there is no such file")
+
+    def read(self, seconds: float | None = None) -> Track:
+        """Read the track.
+
+        Stems that are missing beside others are silent, and those that are shorter than the longest are so
+        from their end on. Everything is brought to the highest sample rate, and to stereo unless all is mono.
+
+        Args:
+            seconds: read no more than the first of these; None for all.
+
+        Raises:
+            AudioFileError: when a file cannot be read.
+            UsageError: when stempeg is needed and missing.
+        """
+        if "" in self.files:
+            rate, stems = _read_stem_file(self.files[""])
+        else:
+            rate, stems = _read_files(self.files)
+        if seconds is not None:
+            stems = {stem: audio[:, : max(1, round(seconds * rate))] for stem, audio in stems.items()}
+        length = max(audio.shape[1] for audio in stems.values())
+        channels = max(audio.shape[0] for audio in stems.values())
+        whole = (VOCALS, ACCOMPANIMENT) if ACCOMPANIMENT in stems else STEMS
+        parts = {}
+        for stem in whole:
+            audio = stems.get(stem, np.zeros((channels, length), np.float32))
+            if audio.shape[0] < channels:
+                audio = np.repeat(audio, channels, axis=0)
+            parts[stem] = np.pad(audio, ((0, 0), (0, length - audio.shape[1])))
+        return Track(self.name, rate, parts)
+
+
+def find_tracks(root: str | Path) -> list[TrackSource]:
+    """Every track in a folder and those below it.
+
+    A track is a folder with files (wav, flac, ogg, mp3) called vocals, drums, bass, other or accompaniment,
+    or a MUSDB18 file `*.stem.mp4`. Other files, a mixture among them, are left alone: the mixture is the sum.
+
+    Args:
+        root: a folder, a stem file, or the word "stempeg" for the excerpt in that package.
+
+    Returns:
+        At least one, sorted by name.
+
+    Raises:
+        AudioFileError: when the root does not exist or holds no track.
+        UsageError: when a stem has two files, or an accompaniment stands beside a part of itself.
+    """
+    if str(root) == EXCERPT:
+        return [TrackSource("stempeg excerpt", {"": _excerpt()})]
+    root = Path(root)
+    if root.is_file():
+        if not root.name.lower().endswith(STEM_FILE):
+            raise AudioFileError(f"{root}: is neither a folder of stems nor a {STEM_FILE} file")
+        return [TrackSource(root.name[: -len(STEM_FILE)], {"": root})]
+    if not root.is_dir():
+        raise AudioFileError(f"{root}: there is no such folder")
+    folders: dict[Path, dict[str, Path]] = {}
+    sources = []
+    for file in sorted(root.rglob("*")):
+        place = file.relative_to(root)
+        if any(part.startswith(".") for part in place.parts) or not file.is_file():
+            continue
+        stem = file.stem.lower()
+        if file.name.lower().endswith(STEM_FILE):
+            sources.append(TrackSource(str(place)[: -len(STEM_FILE)], {"": file}))
+        elif stem in (*STEMS, ACCOMPANIMENT) and file.suffix.lower() in SUFFIXES:
+            known = folders.setdefault(file.parent, {})
+            if stem in known:
+                raise UsageError(
+                    f"{file.parent}: has two files of {stem}, {known[stem].name} and {file.name}"
+                )
+            known[stem] = file
+    for folder, files in folders.items():
+        name = str(folder.relative_to(root)) if folder != root else root.resolve().name
+        sources.append(TrackSource(name, _untangled(folder, files)))
+    if not sources:
+        raise AudioFileError(
+            f"{root}: there are no tracks in this folder: files called vocals, drums, bass, other or"
+            f" accompaniment, or *{STEM_FILE}"
+        )
+    return sorted(sources, key=lambda source: source.name)
+
+
+def _untangled(folder: Path, files: dict[str, Path]) -> dict[str, Path]:
+    """Without an accompaniment that is no more than the sum of its parts."""
+    inner = [stem for stem in STEMS if stem != VOCALS and stem in files]
+    if ACCOMPANIMENT not in files or not inner:
+        return files
+    if len(inner) < len(STEMS) - 1:
+        raise UsageError(
+            f"{folder}: holds an accompaniment beside {inner[0]}, a part of it; leave one of them out"
+        )
+    return {stem: file for stem, file in files.items() if stem != ACCOMPANIMENT}
+
+
+def _read_files(files: dict[str, Path]) -> tuple[int, dict[str, Audio]]:
+    rates = []
+    for file in files.values():
+        with SoundReader(file) as reader:
+            rates.append(reader.source_rate)
+    rate = max(rates)
+    stems = {}
+    for stem, file in files.items():
+        with SoundReader(file, rate) as reader:
+            stems[stem] = np.concatenate(list(reader.blocks()), axis=1)
+    return rate, stems
+
+
+def _read_stem_file(file: Path) -> tuple[int, dict[str, Audio]]:
+    stempeg = _stempeg()
+    try:
+        # stempeg tells of a file without audio by raising a Warning.
+        streams, rate = stempeg.read_stems(str(file))
+    except (RuntimeError, OSError, ValueError, Warning) as error:
+        reason = (str(error).splitlines() or ["unreadable"])[0]
+        raise AudioFileError(f"{file}: cannot be read (it takes ffmpeg and ffprobe): {reason}") from None
+    if streams.ndim != 3 or len(streams) != len(STEM_FILE_ORDER):
+        raise AudioFileError(f"{file}: does not hold the five streams of a MUSDB18 stem file")
+    planar = np.ascontiguousarray(streams.transpose(0, 2, 1), np.float32)
+    stems = dict(zip(STEM_FILE_ORDER, planar, strict=True))
+    return int(rate), {stem: stems[stem] for stem in STEMS}
+
+
+def _excerpt() -> Path:
+    return Path(str(_stempeg().example_stem_path()))
+
+
+def _stempeg():  # type: ignore[no-untyped-def]  # it carries no types
+    try:
+        import stempeg
+    except ModuleNotFoundError:
+        raise UsageError("MUSDB18's stem files take stempeg: pip install 'rtsep[demo]'") from None
+    return stempeg
