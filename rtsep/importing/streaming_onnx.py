@@ -106,7 +106,7 @@ def check(package: ModelPackage) -> None:
     if not np.array_equal(first, again):
         step = int(np.argmax((first != again).reshape(len(first), -1).any(axis=1)))
         raise ModelError(
-            f"{package.onnx}: is not the same after a reset: in step {step} the same input gives another output"
+            f"{package.onnx}: is not the same after a reset: in step {step} equal input gives another output"
         )
     _check_state(package, signal, first)
 

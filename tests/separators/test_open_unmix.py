@@ -44,7 +44,13 @@ def test_separates_as_the_package_does(
     peer = peer_separator(folder, targets, iterations=iterations, residual=residual)
     mix = music(channels, 20 * FRAME + 77)
     with torch.no_grad():
-        found, wanted = ours(mix), peer(mix.unsqueeze(0))[0]
+        found, single = ours(mix), peer(mix.unsqueeze(0))[0]
+        # The package advises double precision for its filter: in single its own results are off by up to
+        # a hundredth, since the covariances that it inverts are nearly singular.
+        wanted = peer.double()(mix.unsqueeze(0).double())[0]
+    if not iterations:
+        assert (found - single).abs().max() <= TOLERANCE
+    assert (found - wanted).abs().max() <= (single - wanted).abs().max() + 1e-6
     assert found.shape == wanted.shape == (len(targets) + residual, channels, mix.shape[-1])
     assert wanted.abs().max() > 0.1, "there is nothing to compare"
     assert (found - wanted).abs().max() <= TOLERANCE
