@@ -39,6 +39,7 @@ TORCH_MODULES = {
     "backends.torch",
     "backends.whole",
     "training",
+    "importing.cadenza",
     "importing.open_unmix",
     "importing.state_dicts",
     "cli.train",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import re
 import shutil
 import tempfile
@@ -10,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from types import ModuleType
+from typing import Literal
 from urllib.parse import unquote, urlsplit
 
 from rtsep.importing.download import Report, check_file, checked_hash, fetch
@@ -18,6 +20,9 @@ from rtsep.importing.streaming_onnx import read_description
 from rtsep.separators.manifest import MANIFEST_NAME
 from rtsep.separators.registry import AnyPackage, available, install_folder, read_package
 from rtsep.spec import BackendError, ModelError, UsageError
+
+CADENZA_CONFIG = "config.json"
+"""What a folder of the Cadenza project's weights is known by."""
 
 NOT_STATED = "not stated"
 """The licence of weights that come without one."""
@@ -142,26 +147,29 @@ def _add_published(
 ) -> None:
     if request.manifest is not None or request.licence is not None:
         raise UsageError(f"'{request.source}' is a published model: its manifest and licence are known")
-    if request.sha256 is not None:
+    hashed = all(remote.sha256 for remote in published.files.values())
+    if hashed and request.sha256 is not None:
         raise UsageError(f"'{request.source}' is a published model: its hashes are known")
+    if not hashed and request.sha256 is None:
+        raise UsageError(f"rtsep knows no hash of '{request.source}': --sha256, as {published.page} shows it")
+    importer = _importer(published.layout)  # before a long download rather than after it
     _ask(Terms(published.title, published.licence, published.terms, published.page), accept)
-    open_unmix = _open_unmix()  # before a long download rather than after it
     files = {}
     for target, remote in published.files.items():
         files[target] = scratch / _file_name(remote.url)
-        fetch(remote.url, files[target], remote.sha256, announce(files[target].name))
-    open_unmix.convert(
-        open_unmix.Source(files),
-        folder,
-        title=published.title,
-        description=published.description,
-        version="1",
-        licence=published.licence,
-        training={
-            "source": published.page,
-            "files": {target: remote.url for target, remote in published.files.items()},
-        },
-    )
+        fetch(remote.url, files[target], remote.sha256 or request.sha256 or "", announce(files[target].name))
+    about = {
+        "title": published.title,
+        "description": published.description,
+        "version": "1",
+        "licence": published.licence,
+        "training": {"source": published.page, "files": [remote.url for remote in published.files.values()]},
+    }
+    if published.layout == "open-unmix":
+        importer.convert(importer.Source(files), folder, **about)
+    else:
+        (scratch / importer.CONFIG_FILE).write_text(json.dumps(published.config), encoding="utf-8")
+        importer.convert(files[""], folder, **about)
 
 
 def _add_remote(request: Request, folder: Path, scratch: Path, accept: Accept, announce: Announce) -> None:
@@ -189,7 +197,18 @@ def _add_local(request: Request, path: Path, folder: Path, source: str) -> None:
         if (path / MANIFEST_NAME).exists():
             _copy_package(request, path, folder)
             return
-        found = _open_unmix().find_files(path)
+        if (path / CADENZA_CONFIG).exists():
+            _importer("cadenza").convert(
+                path,
+                folder,
+                title="Conv-TasNet, causal",
+                description="Causal Conv-TasNet as the Cadenza challenges have it.",
+                version="1",
+                licence=request.licence or NOT_STATED,
+                training={"source": source},
+            )
+            return
+        found = _importer("open-unmix").find_files(path)
     else:
         suffix = _suffix(request, path)
         if request.sha256 is not None:
@@ -202,9 +221,9 @@ def _add_local(request: Request, path: Path, folder: Path, source: str) -> None:
             assert request.manifest is not None  # `_suffix` has seen to it
             streaming_onnx.convert(path, request.manifest, folder, source)
             return
-        open_unmix = _open_unmix()
+        open_unmix = _importer("open-unmix")
         found = open_unmix.Source({open_unmix.target_of(path): path})
-    _open_unmix().convert(
+    _importer("open-unmix").convert(
         found,
         folder,
         title=f"Open-Unmix, {' and '.join(found.files)}",
@@ -225,12 +244,12 @@ def _copy_package(request: Request, path: Path, folder: Path) -> None:
     package.manifest.model_copy(update={"name": folder.name}).write(folder / MANIFEST_NAME)
 
 
-def _open_unmix() -> ModuleType:
-    """The importer that needs torch, which only some have."""
+def _importer(layout: Literal["open-unmix", "cadenza"]) -> ModuleType:
+    """An importer that needs torch, which only some have."""
     try:
-        return importlib.import_module("rtsep.importing.open_unmix")
+        return importlib.import_module(f"{__package__}.{layout.replace('-', '_')}")
     except ModuleNotFoundError as error:
-        raise BackendError(f"Open-Unmix needs {error.name}, which is not installed") from None
+        raise BackendError(f"such weights need {error.name}, which is not installed") from None
 
 
 def _suffix(request: Request, file: Path) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,8 @@ class Published:
         licence: of the weights: SPDX identifier, or a sentence.
         terms: what the licence asks for, in a sentence.
         page: where its publisher describes it.
-        files: the files by target; of a network for all stems at once by "".
+        files: the files by target; a network for all stems at once is a single file, by "".
+        config: what the publisher's own code builds the network with, where the weights do not show it.
     """
 
     layout: Literal["open-unmix", "cadenza"]
@@ -40,6 +41,7 @@ class Published:
     terms: str
     page: str
     files: dict[str, Remote]
+    config: dict[str, Any] | None = None
 
 
 def _open_unmix(record: int, prefixes: dict[str, str]) -> dict[str, Remote]:
@@ -89,6 +91,27 @@ PUBLISHED: dict[str, Published] = {
             {"vocals": "bccbd9aa", "drums": "69e0ebd4", "bass": "2ca1ce51", "other": "c8c5b3e6"},
         ),
     ),
-}
-"""By the name that `rtsep models add` takes. Addresses, digits and the licence of umxl as the openunmix
-package 1.3.0 gives them."""
+    "cadenza-convtasnet": Published(
+        layout="cadenza",
+        title="Cadenza causal Conv-TasNet, MUSDB18-HQ",
+        description="Causal Conv-TasNet for vocals and accompaniment, baseline of the challenge CAD2.",
+        licence="Apache-2.0",
+        terms="Free for any use; licence and notices have to stay, changes have to be said.",
+        page="https://huggingface.co/cadenzachallenge/ConvTasNet_LyricsSeparation_Causal",
+        files={
+            "": Remote(
+                "https://huggingface.co/cadenzachallenge/ConvTasNet_LyricsSeparation_Causal"
+                "/resolve/main/model.safetensors",
+                "",
+            )
+        },
+        # As the model's card lists it.
+        config={
+            "N": 256, "L": 20, "B": 256, "H": 512, "P": 3, "X": 10, "R": 4, "C": 2,
+            "audio_channels": 2, "samplerate": 44100,
+            "norm_type": "cLN", "causal": True, "mask_nonlinear": "relu",
+        },
+    ),
+}  # fmt: skip
+"""By the name that `rtsep models add` takes. Open-Unmix's addresses and digits, and the licence of umxl, are
+those that the openunmix package 1.3.0 gives; the Conv-TasNet's licence and sizes are those of its card."""

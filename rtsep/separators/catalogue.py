@@ -25,6 +25,7 @@ class _Entry(NamedTuple):
 
 _ARCHITECTURES: dict[str, _Entry] = {
     "causal-lstm": _Entry("rtsep.separators.causal_lstm", "CausalLSTM", "CausalLSTMConfig"),
+    "cadenza-tasnet": _Entry("rtsep.separators.cadenza_tasnet", "CadenzaTasNet", "CadenzaTasNetConfig"),
     "conv-tasnet": _Entry("rtsep.separators.conv_tasnet", "ConvTasNet", "ConvTasNetConfig"),
 }
 

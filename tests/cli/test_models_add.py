@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+from safetensors.torch import save_file
 
 import rtsep as package
 from rtsep.cli.main import main
@@ -20,6 +22,7 @@ from rtsep.spec import ModelError, UsageError
 from tests.cli.command import one_line, rtsep, snapshot
 from tests.file_server import FileServer, serve
 from tests.graphs import write
+from tests.importing.test_cadenza import CONFIG, random_state
 from tests.models import build_tiny_model
 from tests.open_unmix import RATE, peer_separator, save_models
 
@@ -159,6 +162,37 @@ def test_a_download_that_fails_leaves_nothing(
     assert complaint in error and error.count("\n") == 1
     assert len(server.asked) == 4
     assert not list(shelf.glob("*"))
+
+
+def test_where_no_hash_is_published_the_user_gives_it(
+    server: FileServer, shelf: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_file(random_state(CONFIG), server.folder / "model.safetensors")
+    digest = hashlib.sha256((server.folder / "model.safetensors").read_bytes()).hexdigest()
+    files = {"": Remote(f"{server.url}/model.safetensors", "")}
+    known = PUBLISHED["cadenza-convtasnet"]
+    small = dataclasses.replace(known, files=files, config=CONFIG)
+    monkeypatch.setitem(PUBLISHED, "cadenza-convtasnet", small)
+    common = ("models", "add", "cadenza-convtasnet", "--accept-licence")
+    assert run(*common) == UsageError.exit_code
+    assert "--sha256, as https://huggingface.co" in capsys.readouterr().err and not server.asked
+    assert run(*common, "--sha256", "0" * 64) == ModelError.exit_code
+    assert not list(shelf.glob("*"))
+    assert run(*common, "--sha256", digest) == 0
+    package = find("cadenza-convtasnet")
+    package.verify()
+    assert package.manifest.licence == "Apache-2.0"
+    assert package.spec.algorithmic_latency == 330
+    assert sorted(path.name for path in shelf.iterdir()) == ["cadenza-convtasnet"]
+
+
+def test_a_folder_from_the_cadenza_project_streams(shelf: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "theirs"
+    folder.mkdir()
+    save_file(random_state(CONFIG), folder / "model.safetensors")
+    (folder / "config.json").write_text(json.dumps(CONFIG))
+    assert run("models", "add", str(folder), "--licence", "Apache-2.0", "--name", "tasnet") == 0
+    assert find("tasnet").spec.stems == ("vocals", "accompaniment")
 
 
 def test_an_address_needs_a_hash_and_gets_a_model(server: FileServer, shelf: Path, tmp_path: Path) -> None:
