@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -151,6 +152,22 @@ def test_the_licence_has_to_be_accepted(
     with pytest.raises(UsageError, match="was not accepted"):
         adding.add(adding.Request("umxl"), lambda terms: False, lambda name: lambda done, total: None)
     assert not server.asked and not list(shelf.glob("*"))
+
+
+class Terminal(io.StringIO):
+    """Somebody who types."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("answer,installed", [("y", True), ("n", False)])
+def test_who_sits_at_a_terminal_is_asked(
+    answer: str, installed: bool, server: FileServer, shelf: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", Terminal(f"{answer}\n"))
+    assert run("models", "add", "umxl") == (0 if installed else UsageError.exit_code)
+    assert bool(server.asked) == installed == (shelf / "umxl").is_dir()
 
 
 @pytest.mark.parametrize("fault", ["wrong", "cut", "missing"])
