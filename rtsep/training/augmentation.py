@@ -87,10 +87,10 @@ def dissolve(audio: Audio, rng: np.random.Generator, widest: float = 1.0) -> Aud
     middle, side = rng.standard_normal((2, length)) * np.exp(-6.9 * np.arange(length) / (44100 * seconds))
     side *= rng.uniform(0.0, widest)
     tail = np.stack((middle + side, middle - side))
-    wet = np.fft.rfft(audio) * np.fft.rfft(tail, samples)
+    spectrum = np.fft.rfft(audio) * np.fft.rfft(tail, samples)
     octaves = np.log2(np.maximum(np.linspace(0.0, 22050.0, samples // 2 + 1), 20.0))
     fall = rng.uniform(3.0, 18.0) * np.maximum(octaves - np.log2(rng.uniform(500.0, 5000.0)), 0.0)
-    wet = np.fft.irfft(wet * 10.0 ** (-fall / 20.0), n=samples).astype(np.float32)
+    wet = np.fft.irfft(spectrum * 10.0 ** (-fall / 20.0), n=samples).astype(np.float32)
     level = rms(audio)
     # Thousands of reflections add up: back to where the sound was. Some of it stays near.
     wet *= np.float32(level / max(rms(wet), 1e-6))
