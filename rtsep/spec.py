@@ -51,29 +51,48 @@ class DeviceError(RtsepError):
 
 
 @dataclass(frozen=True, slots=True)
-class StreamSpec:
-    """The shape of a causal separator's stream.
+class AudioSpec:
+    """What any separator takes and gives, whether it streams or not.
 
     Attributes:
         sample_rate: Hz.
         channels: audio channels in, and out per stem.
         stems: names in output order.
-        hop: samples that one `step` consumes and, for every stem, produces.
-        delay: samples by which the output of `step` trails its input: with an overlap-add
-            of synthesis window S the sample that a step completes is S - hop samples old.
+
+    Raises:
+        ModelError: when rate or channels are not positive, or stems are missing or named twice.
     """
 
     sample_rate: int
     channels: int
     stems: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if self.sample_rate <= 0 or self.channels <= 0:
+            raise ModelError(f"impossible audio: {self}")
+        if not self.stems or len(set(self.stems)) != len(self.stems):
+            raise ModelError(f"stem names must be present and distinct: {self.stems}")
+
+
+@dataclass(frozen=True, slots=True)
+class StreamSpec(AudioSpec):
+    """The shape of a causal separator's stream.
+
+    Attributes:
+        sample_rate, channels, stems: as in `AudioSpec`.
+        hop: samples that one `step` consumes and, for every stem, produces.
+        delay: samples by which the output of `step` trails its input: with an overlap-add
+            of synthesis window S the sample that a step completes is S - hop samples old.
+    """
+
     hop: int
     delay: int
 
     def __post_init__(self) -> None:
-        if self.sample_rate <= 0 or self.channels <= 0 or self.hop <= 0 or self.delay < 0:
+        # Named: in a dataclass with slots `super()` means the class as it was before it got them.
+        AudioSpec.__post_init__(self)
+        if self.hop <= 0 or self.delay < 0:
             raise ModelError(f"impossible stream: {self}")
-        if not self.stems or len(set(self.stems)) != len(self.stems):
-            raise ModelError(f"stem names must be present and distinct: {self.stems}")
 
     @property
     def algorithmic_latency(self) -> int:

@@ -17,6 +17,10 @@ from rtsep.separators.network import CausalNetwork
 from rtsep.training.export import export
 
 ARCHITECTURES = ("causal-lstm", "conv-tasnet")
+"""rtsep's own, whose stems sum to the mixture."""
+
+IMPORTED = ("cadenza-tasnet",)
+"""Those of others, whose stems do not."""
 
 _TINY: dict[str, dict[str, Any]] = {
     "causal-lstm": {
@@ -39,6 +43,15 @@ _TINY: dict[str, dict[str, Any]] = {
         "repeats": 2,
         "norm_seconds": 0.1,
     },
+    "cadenza-tasnet": {
+        "hop": 80,
+        "window": 20,
+        "filters": 24,
+        "bottleneck": 12,
+        "hidden": 20,
+        "blocks": 3,
+        "repeats": 2,
+    },
 }
 
 LONG_HOPS: dict[str, dict[str, Any]] = {
@@ -52,8 +65,8 @@ def build_tiny_network(architecture: str, *, passthrough: bool = False, **config
     """A small network whose stems differ from one another, the same for the same arguments.
 
     Args:
-        architecture: one of ARCHITECTURES.
-        passthrough: instead, every stem is the mixture, delayed, over the number of stems.
+        architecture: one of ARCHITECTURES or IMPORTED.
+        passthrough: instead, every stem is the mixture, delayed, over the number of stems; not of IMPORTED.
         config: what differs from the tiny configuration.
     """
     with torch.random.fork_rng(devices=[]):

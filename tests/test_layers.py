@@ -26,6 +26,7 @@ LAYERS = (
     "engine",
     "evaluation",
     "training",
+    "importing",
     "cli",
 )
 """From the bottom to the top; see docs/architecture.md."""
@@ -33,7 +34,16 @@ LAYERS = (
 FACE = {"__init__", "__main__"}
 """The package's own face and its `python -m` entry: above all layers."""
 
-TORCH_MODULES = {"backends.torch", "training", "cli.train"}
+# Offline networks run on torch only, and published weights come as torch saves them.
+TORCH_MODULES = {
+    "backends.torch",
+    "backends.whole",
+    "training",
+    "importing.cadenza",
+    "importing.open_unmix",
+    "importing.state_dicts",
+    "cli.train",
+}
 NETWORKS = "separators"
 TORCH_FREE = {"separators.manifest", "separators.registry", "separators.__init__"}
 

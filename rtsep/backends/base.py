@@ -1,11 +1,13 @@
-"""What a backend is: a preallocated input, a preallocated output, and one step between them."""
+"""What runs a network: step by step on preallocated buffers, or a long piece of a song at once."""
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
+
+from rtsep.spec import AudioSpec
 
 
 class Backend(Protocol):
@@ -30,3 +32,24 @@ class Backend(Protocol):
 
     def close(self) -> None:
         """Release the device; the buffers stay readable."""
+
+
+@runtime_checkable
+class OfflineModel(Protocol):
+    """A loaded offline model: it separates a piece of a song, and each piece by itself.
+
+    Attributes:
+        spec: rate, channels and stems.
+        chunk: samples that are best given at once; what memory is needed grows with it.
+        overlap: samples over which the stems of two chunks are to be cross-faded.
+    """
+
+    spec: AudioSpec
+    chunk: int
+    overlap: int
+
+    def separate(self, mix: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Stems (stems, channels, samples) of `mix` (channels, samples), any length from one up."""
+
+    def close(self) -> None:
+        """Release the device."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from rtsep.backends.base import Backend
-from rtsep.separators.registry import ModelPackage
+from rtsep.backends.base import Backend, OfflineModel
+from rtsep.separators.registry import ModelPackage, OfflinePackage
 from rtsep.spec import BackendError
 
 BACKENDS: tuple[str, ...] = ("onnx", "torch")
@@ -40,3 +40,29 @@ def open_backend(
             raise BackendError(f"the torch backend needs {error.name}, which is not installed") from None
         return TorchBackend(package, device, threads)
     raise BackendError(f"unknown backend '{backend}'; there are: {', '.join(BACKENDS)}")
+
+
+def open_offline(package: OfflinePackage, device: str = "cpu", threads: int = 1) -> OfflineModel:
+    """Load an offline model, its file checked. torch runs it, and is imported here.
+
+    Args:
+        package: the model.
+        device: "cpu" or "cuda". What is asked for is what runs, or an error.
+        threads: CPU threads; torch keeps this number for the whole process.
+
+    Raises:
+        BackendError: when torch is not installed, or the device is unknown or not there.
+        ModelError: when the weights are damaged or do not fit the manifest.
+    """
+    if device not in DEVICES:
+        raise BackendError(f"unknown device '{device}'; there are: {', '.join(DEVICES)}")
+    if threads < 1:
+        raise BackendError(f"a backend needs at least one thread, not {threads}")
+    try:
+        from rtsep.backends.whole import TorchOfflineModel
+    except ModuleNotFoundError as error:
+        raise BackendError(
+            f"{package.name} is an offline model and needs {error.name}, which is not installed"
+        ) from None
+    package.verify()
+    return TorchOfflineModel(package, device, threads)

@@ -17,7 +17,7 @@ COMMANDS: dict[str, str] = {
     "live": "Separate what an audio device hears and play the mix you want.",
     "demo": "Separate a real song as it plays and mute its vocals.",
     "devices": "List the audio devices.",
-    "models": "List the models, or show one.",
+    "models": "List, show, add and remove models.",
     "latency": "Measure and explain the latency.",
     "train": "Train a separator.",
     "eval": "Score models, and oracles as their bounds, on known stems.",

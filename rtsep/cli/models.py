@@ -1,18 +1,20 @@
-"""`rtsep models`: which models there are, and all about one."""
+"""`rtsep models`: which models there are, all about one, and how to get more."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rtsep.spec import ModelError
+from rtsep.spec import ModelError, StreamSpec, UsageError
 
 if TYPE_CHECKING:
-    from rtsep.separators.registry import ModelPackage
+    from rtsep.separators.registry import AnyPackage
 
-models = typer.Typer(no_args_is_help=False, help="List the models, or show one.")
+models = typer.Typer(no_args_is_help=False, help="List, show, add and remove models.")
 
 
 @models.callback(invoke_without_command=True)
@@ -33,7 +35,7 @@ def list_models() -> None:
     rows = [
         (
             package.name,
-            f"{latency_ms(package):.1f} ms",
+            latency(package),
             ", ".join(package.manifest.stems),
             package.manifest.licence,
             package.manifest.title,
@@ -46,12 +48,10 @@ def list_models() -> None:
 @models.command("info")
 def info(name: Annotated[str, typer.Argument(help="A model's name, or its folder.")]) -> None:
     """Show a model: latency, size, scores, licence, what it was trained on; check its files."""
-    from rtsep.separators.registry import find
+    from rtsep.separators.registry import find_any
 
-    package = find(name)
+    package = find_any(name)
     manifest, spec = package.manifest, package.spec
-    files = manifest.files
-    rate = f"{spec.sample_rate} Hz"
     rows = [
         ("name", package.name),
         ("title", manifest.title),
@@ -61,12 +61,8 @@ def info(name: Annotated[str, typer.Argument(help="A model's name, or its folder
         ("folder", str(package.root)),
         ("architecture", manifest.architecture),
         ("stems", ", ".join(spec.stems)),
-        ("audio", f"{spec.channels} channels at {rate}"),
-        ("hop", f"{spec.hop} samples, {1000 * spec.hop_seconds:.1f} ms"),
-        ("latency", f"{spec.algorithmic_latency} samples, {latency_ms(package):.1f} ms (the model's own)"),
-        ("state", f"{manifest.state_bytes / 1e6:.2f} MB in {len(manifest.state)} tensors"),
-        ("weights", f"{files.weights.path}, {files.weights.bytes / 1e6:.1f} MB"),
-        ("graph", f"{files.onnx.path}, {files.onnx.bytes / 1e6:.1f} MB"),
+        ("audio", f"{spec.channels} channels at {spec.sample_rate} Hz"),
+        *_about(package),
         *((f"score: {key}", f"{value:g}") for key, value in manifest.scores.items()),
         *((f"training: {key}", plain(value)) for key, value in manifest.training.items()),
     ]
@@ -76,9 +72,94 @@ def info(name: Annotated[str, typer.Argument(help="A model's name, or its folder
     typer.echo("files are intact")
 
 
-def latency_ms(package: ModelPackage) -> float:
-    """The model's own latency in milliseconds: its synthesis window, or hop plus look-ahead."""
-    return 1000 * package.spec.algorithmic_latency / package.spec.sample_rate
+@models.command("add")
+def add(
+    source: Annotated[
+        str,
+        typer.Argument(help="umx, umxhq or umxl; or a folder, an .onnx or .pth file, or the address of one."),
+    ],
+    name: Annotated[
+        str | None, typer.Option(metavar="NAME", help="What to call it.  [default: as its source]")
+    ] = None,
+    sha256: Annotated[
+        str | None, typer.Option(metavar="HEX", help="The file's hash, or its first digits.")
+    ] = None,
+    manifest: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="An ONNX file's manifest, TOML or JSON.")
+    ] = None,
+    licence: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Of weights that do not say it themselves.")
+    ] = None,
+    accept_licence: Annotated[
+        bool, typer.Option("--accept-licence", help="Accept the licence of what is downloaded.")
+    ] = False,
+) -> None:
+    """Add a model: published weights, or your own.
+
+    Nothing is downloaded before its licence was shown and accepted, and nothing is installed before its
+    hash was right and it ran.
+
+    Example: rtsep models add umxhq
+    """
+    from rtsep.cli.progress import DownloadProgress
+    from rtsep.importing import add as adding
+
+    def accept(terms: adding.Terms) -> bool:
+        rows = [("model", terms.title), ("licence", terms.licence), ("", terms.terms), ("from", terms.page)]
+        typer.echo(table((), [row for row in rows if row[1]]))
+        if accept_licence:
+            return True
+        if not sys.stdin.isatty():
+            raise UsageError("accept the licence with --accept-licence: nobody can be asked here")
+        return typer.confirm("Do you accept this licence?")
+
+    with DownloadProgress() as progress:
+        request = adding.Request(source, name, sha256, manifest, licence)
+        package = adding.add(request, accept, progress.begin)
+    typer.echo(f"{package.name}: {package.manifest.title}; licence: {package.manifest.licence}")
+    typer.echo(f"installed in {package.root}")
+
+
+@models.command("remove")
+def remove(name: Annotated[str, typer.Argument(help="The model's name.")]) -> None:
+    """Delete a model of your own."""
+    from rtsep.separators import registry
+
+    typer.echo(f"removed {registry.remove(name)}")
+
+
+def latency(package: AnyPackage) -> str:
+    """The model's own latency: its synthesis window, or hop plus look-ahead; "offline" where it has none."""
+    spec = package.spec
+    if not isinstance(spec, StreamSpec):
+        return "offline"
+    return f"{1000 * spec.algorithmic_latency / spec.sample_rate:.1f} ms"
+
+
+def _about(package: AnyPackage) -> list[tuple[str, str]]:
+    """What `info` shows of one kind of model only."""
+    from rtsep.separators.manifest import OfflineManifest
+
+    manifest, files = package.manifest, package.manifest.files
+    rows = []
+    if isinstance(manifest, OfflineManifest):
+        seconds = manifest.chunk / manifest.sample_rate
+        fade = manifest.overlap / manifest.sample_rate
+        rows.append(("kind", "offline: for files, it cannot run live"))
+        rows.append(("chunk", f"{seconds:g} s at once, {fade:g} s cross-faded"))
+    else:
+        spec = manifest.spec
+        rows.append(("kind", "causal: for files and live"))
+        rows.append(("hop", f"{spec.hop} samples, {1000 * spec.hop_seconds:.1f} ms"))
+        own = f"{spec.algorithmic_latency} samples, {latency(package)} (the model's own)"
+        rows.append(("latency", own))
+        rows.append(("state", f"{manifest.state_bytes / 1e6:.2f} MB in {len(manifest.state)} tensors"))
+    if files.weights is not None:
+        rows.append(("weights", f"{files.weights.path}, {files.weights.bytes / 1e6:.1f} MB"))
+    if not isinstance(manifest, OfflineManifest):
+        onnx = manifest.files.onnx
+        rows.append(("graph", f"{onnx.path}, {onnx.bytes / 1e6:.1f} MB"))
+    return rows
 
 
 def table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TaskID,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 from rich.text import Text
 
 
@@ -66,6 +76,48 @@ class AudioProgress:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._progress.stop()
+
+
+class DownloadProgress:
+    """A bar in bytes for each file that is downloaded, on stderr where that is a terminal."""
+
+    def __init__(self) -> None:
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            DownloadColumn(),
+            TransferSpeedColumn(),
+            TimeRemainingColumn(),
+            console=Console(file=sys.stderr),
+            transient=True,
+            disable=not sys.stderr.isatty(),
+        )
+        self._running = False
+
+    def begin(self, name: str) -> Callable[[int, int | None], None]:
+        """Start the bar of a file.
+
+        Args:
+            name: of the file.
+
+        Returns:
+            What is to be told of the bytes that have come, and of those in all, None when not known.
+        """
+        if not self._running:
+            # Not before there is something to show: a bar that is drawn would hide a question.
+            self._progress.start()
+            self._running = True
+        task = self._progress.add_task(Text(name).markup, total=None)
+        return lambda done, total: self._progress.update(task, completed=done, total=total)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._running:
+            self._progress.stop()
 
 
 def speed(audio_seconds: float, seconds: float) -> str:

@@ -1,7 +1,8 @@
-"""`rtsep separate`: stems of sound files, through the same stream as live."""
+"""`rtsep separate`: stems of sound files, with a causal model through the same stream as live."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections import Counter
@@ -66,7 +67,7 @@ def separate(
     ] = Format.wav,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results that exist.")] = False,
     device: Annotated[str, typer.Option(metavar="cpu|cuda", help="What computes.")] = "cpu",
-    backend: Annotated[str, typer.Option(metavar="onnx|torch", help="What runs the model.")] = "onnx",
+    backend: Annotated[str, typer.Option(metavar="onnx|torch", help="What runs a causal model.")] = "onnx",
     threads: Annotated[int, typer.Option(min=1, help="CPU threads for the model.")] = 1,
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Say nothing but errors and warnings.")
@@ -75,24 +76,23 @@ def separate(
     """Write the stems of songs, and the mix without some of them.
 
     Each song gets a folder in DIR with one file a stem, at the song's own sample rate, in time with it to
-    the sample. The songs run through the same code as live audio, so this is what live sounds like.
+    the sample. A causal model runs through the same code as live audio, so this is what live sounds like.
 
     Example: rtsep separate song.mp3 -o stems --mute vocals
     """
     # Here and not above: help should not wait for numerical libraries.
-    from rtsep.backends.stream import open_stream
-    from rtsep.engine.offline import result_names, separate_file
-    from rtsep.separators.registry import find
+    from rtsep.engine.offline import open_model, result_names, separate_file
+    from rtsep.separators.registry import find_any
 
     muted = tuple(mute or ())
-    package = find(model)
+    package = find_any(model)
     names = result_names(package.spec, muted, format.value)
     songs = find_songs(inputs, output)
     _check_room(songs.values(), names, overwrite)
 
     failed: list[RtsepError] = []
     with (
-        open_stream(package, backend=backend, device=device, threads=threads) as stream,
+        contextlib.closing(open_model(package, backend=backend, device=device, threads=threads)) as stream,
         AudioProgress(quiet) as progress,
     ):
         for song, folder in songs.items():

@@ -1,7 +1,8 @@
-"""The stream applied to what is already recorded: arrays and files in, aligned stems out.
+"""What is already recorded: arrays and files in, aligned stems out.
 
-The separation is the live one, hop by hop through the same stream; only its delay is taken out at the
-end, so that sample n of every stem belongs to sample n of the input.
+With a causal model the separation is the live one, hop by hop through the same stream; only its delay is
+taken out at the end, so that sample n of every stem belongs to sample n of the input. An offline model is
+given the song in long chunks; see `rtsep.engine.chunks`.
 """
 
 from __future__ import annotations
@@ -16,9 +17,14 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
+from rtsep.backends.base import OfflineModel
+from rtsep.backends.open import open_offline
+from rtsep.backends.stream import HopStream, open_stream
+from rtsep.engine.chunks import ChunkedFeed
 from rtsep.io.soundfiles import QUALITY, Format, SoundReader, SoundWriter
 from rtsep.io.staging import StagedFolder
-from rtsep.spec import ModelError, StreamSpec, UsageError
+from rtsep.separators.registry import DEFAULT_MODEL, AnyPackage, ModelPackage, OfflinePackage, find_any
+from rtsep.spec import AudioSpec, ModelError, StreamSpec, UsageError
 
 Progress = Callable[[float, float | None], None]
 """Called with the seconds of audio that are done and, where known, the seconds in all."""
@@ -38,6 +44,35 @@ class StemStream(Protocol):
 
     def reset(self) -> None:
         """Back to the start."""
+
+
+AnyModel = StemStream | OfflineModel
+"""A loaded model of either kind."""
+
+
+def open_model(
+    model: str | Path | AnyPackage = DEFAULT_MODEL,
+    *,
+    backend: str = "onnx",
+    device: str = "cpu",
+    threads: int = 1,
+) -> HopStream | OfflineModel:
+    """Find a model of either kind, check its files and load it.
+
+    Args:
+        model: a name, a folder, or a package that was found already; see `registry.find_any`.
+        backend: of a causal model: "onnx", or "torch". Offline models run on torch, whatever this says.
+        device: "cpu" or "cuda"; never replaced by the other.
+        threads: CPU threads.
+
+    Raises:
+        ModelError: when there is no such model, or its files are damaged or do not fit its manifest.
+        BackendError: when backend or device are unknown or not there.
+    """
+    package = model if isinstance(model, ModelPackage | OfflinePackage) else find_any(model)
+    if isinstance(package, OfflinePackage):
+        return open_offline(package, device, threads)
+    return open_stream(package, backend=backend, device=device, threads=threads)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,27 +155,32 @@ class AlignedFeed:
         return out[..., early:]
 
 
-def separate_array(stream: StemStream, audio: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Separate a whole signal, as it would be separated live.
+def open_feed(model: AnyModel) -> AlignedFeed | ChunkedFeed:
+    """What a model is fed a song through: blocks of any length in, aligned stems out. Resets a stream."""
+    return ChunkedFeed(model) if isinstance(model, OfflineModel) else AlignedFeed(model)
+
+
+def separate_array(stream: AnyModel, audio: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Separate a whole signal: with a causal model as it would be separated live.
 
     Args:
-        stream: an open stream; it is reset.
-        audio: (channels, samples) at the stream's rate.
+        stream: an open stream, which is reset, or an offline model.
+        audio: (channels, samples) at the model's rate.
 
     Returns:
         (stems, channels, samples) float32, aligned with `audio` to the sample.
 
     Raises:
-        UsageError: when the channels are not the stream's.
+        UsageError: when the channels are not the model's.
         ModelError: when the model's output is not finite.
     """
     if audio.ndim != 2 or audio.shape[0] != stream.spec.channels:
         raise UsageError(f"expected ({stream.spec.channels}, samples) of audio, not {audio.shape}")
-    feed = AlignedFeed(stream)
+    feed = open_feed(stream)
     return np.concatenate([feed.push(np.asarray(audio, np.float32)), feed.finish()], axis=-1)
 
 
-def result_names(spec: StreamSpec, muted: Iterable[str] = (), format: Format = "wav") -> tuple[str, ...]:
+def result_names(spec: AudioSpec, muted: Iterable[str] = (), format: Format = "wav") -> tuple[str, ...]:
     """The files that `separate_file` writes: one a stem and, with `muted`, the remix.
 
     Raises:
@@ -159,7 +199,7 @@ def result_names(spec: StreamSpec, muted: Iterable[str] = (), format: Format = "
 
 
 def separate_file(
-    stream: StemStream,
+    stream: AnyModel,
     source: str | Path,
     folder: str | Path,
     *,
@@ -175,7 +215,7 @@ def separate_file(
     the length.
 
     Args:
-        stream: an open stream; it is reset.
+        stream: an open stream, which is reset, or an offline model.
         source: any file that `SoundReader` reads.
         folder: where the results go; see `result_names`.
         muted: stems to leave out of an additional remix, the sum of the others; none: no remix.
@@ -207,7 +247,7 @@ def separate_file(
             for name in names
         ]
         results = _Results(spec, reader, channels, writers, muted)
-        feed = AlignedFeed(stream)
+        feed = open_feed(stream)
         for block in reader.blocks(_BLOCK):
             results.write(feed.push(block))
             if progress is not None:
@@ -230,7 +270,7 @@ class _Results:
 
     def __init__(
         self,
-        spec: StreamSpec,
+        spec: AudioSpec,
         reader: SoundReader,
         channels: int,
         writers: Sequence[SoundWriter],

@@ -1,4 +1,4 @@
-"""`rtsep.load`: a separator for what is already recorded, through the same stream as live."""
+"""`rtsep.load`: a separator for what is already recorded; a causal one works as it does live."""
 
 from __future__ import annotations
 
@@ -10,26 +10,34 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
-from rtsep.backends.stream import HopStream, open_stream
-from rtsep.engine.offline import separate_array
+from rtsep.backends.base import OfflineModel
+from rtsep.backends.stream import HopStream
+from rtsep.engine.offline import open_model, separate_array
 from rtsep.separators.registry import DEFAULT_MODEL
-from rtsep.spec import StreamSpec, UsageError
+from rtsep.spec import AudioSpec, ModelError, UsageError
 
 
 class Separator:
-    """A loaded model. Not for use from two threads at once.
+    """A loaded model, causal or offline. Not for use from two threads at once."""
 
-    Attributes:
-        stream: the hop stream underneath, for those who feed it themselves.
-    """
-
-    def __init__(self, stream: HopStream) -> None:
-        self.stream = stream
+    def __init__(self, model: HopStream | OfflineModel) -> None:
+        self._model = model
 
     @property
-    def spec(self) -> StreamSpec:
-        """Rate, channels, stems, hop and delay of the model."""
-        return self.stream.spec
+    def stream(self) -> HopStream:
+        """The hop stream underneath, for those who feed it themselves.
+
+        Raises:
+            ModelError: when the model is an offline one, which has none.
+        """
+        if not isinstance(self._model, HopStream):
+            raise ModelError("an offline model has no stream")
+        return self._model
+
+    @property
+    def spec(self) -> AudioSpec:
+        """Rate, channels and stems of the model; of a causal one also hop and delay, as `StreamSpec`."""
+        return self._model.spec
 
     def separate(self, audio: NDArray[np.floating], sample_rate: int) -> dict[str, NDArray[np.float32]]:
         """Separate a whole signal.
@@ -40,7 +48,7 @@ class Separator:
 
         Returns:
             Every stem by name, float32, of the shape and rate of `audio` and aligned with it to the
-            sample. At the model's own rate the stems add up to `audio`.
+            sample. At the model's own rate the stems of rtsep's own networks add up to `audio`.
 
         Raises:
             UsageError: for other shapes, an impossible rate, or samples that are not finite.
@@ -56,14 +64,14 @@ class Separator:
         rate, channels = self.spec.sample_rate, self.spec.channels
         mix = _with_channels(_resampled(planar, sample_rate, rate), channels)
         stems = {}
-        for name, stem in zip(self.spec.stems, separate_array(self.stream, mix), strict=True):
+        for name, stem in zip(self.spec.stems, separate_array(self._model, mix), strict=True):
             back = _with_length(_resampled(stem, rate, sample_rate), planar.shape[1])
             stems[name] = _with_channels(back, planar.shape[0]).reshape(given.shape)
         return stems
 
     def close(self) -> None:
         """Release the device that the network runs on."""
-        self.stream.close()
+        self._model.close()
 
     def __enter__(self) -> Self:
         return self
@@ -81,15 +89,16 @@ def load(
 
     Args:
         model: a shipped model's name, or the folder of one.
-        backend: "onnx", or "torch", which alone imports torch.
+        backend: of a causal model: "onnx", or "torch", which alone imports torch. Offline models run on
+            torch, whatever this says.
         device: "cpu" or "cuda"; never replaced by the other.
-        threads: CPU threads of one step.
+        threads: CPU threads.
 
     Raises:
         ModelError: when there is no such model, or its files are damaged or do not fit.
         BackendError: when backend or device are unknown or not there.
     """
-    return Separator(open_stream(model, backend=backend, device=device, threads=threads))
+    return Separator(open_model(model, backend=backend, device=device, threads=threads))
 
 
 def _resampled(audio: NDArray[np.float32], rate: int, wanted: int) -> NDArray[np.float32]:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from importlib import import_module
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from torch import Tensor, nn
 
 from rtsep.separators.network import CausalNetwork
-from rtsep.separators.registry import ModelPackage
+from rtsep.separators.open_unmix import OpenUnmix, OpenUnmixConfig
+from rtsep.separators.registry import ModelPackage, OfflinePackage
 from rtsep.spec import ModelError
 
 
@@ -22,6 +25,7 @@ class _Entry(NamedTuple):
 
 _ARCHITECTURES: dict[str, _Entry] = {
     "causal-lstm": _Entry("rtsep.separators.causal_lstm", "CausalLSTM", "CausalLSTMConfig"),
+    "cadenza-tasnet": _Entry("rtsep.separators.cadenza_tasnet", "CadenzaTasNet", "CadenzaTasNetConfig"),
     "conv-tasnet": _Entry("rtsep.separators.conv_tasnet", "ConvTasNet", "ConvTasNetConfig"),
 }
 
@@ -48,12 +52,7 @@ def build(architecture: str, config: dict[str, Any]) -> CausalNetwork:
         )
     module = import_module(entry.module)
     config_class: type[BaseModel] = getattr(module, entry.config)
-    try:
-        parsed = config_class.model_validate(config)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise ModelError(f"{architecture}: config field '{field}': {first['msg']}") from None
+    parsed = _config(config_class, architecture, config)
     network: CausalNetwork = getattr(module, entry.network)(parsed)
     return network.eval()
 
@@ -75,20 +74,56 @@ def load_weights(package: ModelPackage) -> CausalNetwork:
     shapes = {name: tuple(tensor.shape) for name, tensor in network.init_state().items()}
     if shapes != {entry.name: entry.shape for entry in manifest.state}:
         raise ModelError(f"{package.root}: the manifest's state is not that of its config")
+    _load_into(network, package.weights)
+    return network
+
+
+def load_offline(package: OfflinePackage) -> OpenUnmix:
+    """The network of an offline model's folder, in evaluation mode, on the CPU.
+
+    Raises:
+        ModelError: when there is no such architecture, the weights cannot be read or do not fit the network
+            that the manifest describes, or that network's stems are not the manifest's.
+    """
+    manifest = package.manifest
+    if manifest.architecture != OpenUnmix.architecture:
+        raise ModelError(
+            f"{package.root}: no offline architecture is called '{manifest.architecture}'; "
+            f"there is: {OpenUnmix.architecture}"
+        )
+    network = OpenUnmix(_config(OpenUnmixConfig, manifest.architecture, manifest.config)).eval()
+    if network.spec != manifest.spec:
+        raise ModelError(
+            f"{package.root}: the manifest says {manifest.spec}, its config makes {network.spec}"
+        )
+    _load_into(network, package.weights)
+    return network
+
+
+def _config(config_class: type[BaseModel], architecture: str, config: dict[str, Any]) -> Any:
     try:
-        weights = load_file(package.weights)
+        return config_class.model_validate(config)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise ModelError(f"{architecture}: config field '{field}': {first['msg']}") from None
+
+
+def _load_into(network: nn.Module, file: Path) -> None:
+    """Fill a network from a safetensors file that has exactly its weights."""
+    try:
+        weights: dict[str, Tensor] = load_file(file)
     except (SafetensorError, OSError) as error:
-        raise ModelError(f"{package.weights}: cannot be loaded: {error}") from None
+        raise ModelError(f"{file}: cannot be loaded: {error}") from None
     wanted = network.state_dict()
     for name, tensor in wanted.items():
         if name not in weights:
-            raise ModelError(f"{package.weights}: has no '{name}', which the network needs")
+            raise ModelError(f"{file}: has no '{name}', which the network needs")
         if weights[name].shape != tensor.shape or weights[name].dtype != tensor.dtype:
             raise ModelError(
-                f"{package.weights}: '{name}' is {weights[name].dtype} {list(weights[name].shape)}, "
+                f"{file}: '{name}' is {weights[name].dtype} {list(weights[name].shape)}, "
                 f"the network needs {tensor.dtype} {list(tensor.shape)}"
             )
     for name in weights.keys() - wanted.keys():
-        raise ModelError(f"{package.weights}: has '{name}', which the network does not know")
+        raise ModelError(f"{file}: has '{name}', which the network does not know")
     network.load_state_dict(weights)
-    return network

@@ -1,7 +1,8 @@
 """The manifest: what a model folder says about itself, checked when it is read.
 
-A model is a folder with `manifest.json`, the weights (safetensors) and the streaming graph (ONNX). The
-manifest carries everything that a backend must know before it opens either file: the stream's shape, the
+A causal model is a folder with `manifest.json`, the streaming graph (ONNX) and, if torch is to run it too,
+the weights (safetensors). An offline model, which needs the sound that is still to come, has weights only.
+The manifest carries everything that a backend must know before it opens either file: the stream's shape, the
 recurrent state's names and shapes, and the size and SHA-256 of each file.
 """
 
@@ -10,11 +11,11 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from rtsep.spec import ModelError, StreamSpec
+from rtsep.spec import AudioSpec, ModelError, StreamSpec
 
 FORMAT: Literal[1] = 1
 """Version of the manifest's own layout; raised when a field changes its meaning."""
@@ -22,6 +23,8 @@ FORMAT: Literal[1] = 1
 MANIFEST_NAME = "manifest.json"
 
 Positive = Annotated[int, Field(gt=0)]
+
+Checked = TypeVar("Checked", bound=BaseModel)
 
 
 class _Record(BaseModel):
@@ -63,16 +66,81 @@ class FileEntry(_Record):
 
 
 class Files(_Record):
-    """The two files of a model: weights for torch, the streaming graph for ONNX Runtime."""
+    """The files of a causal model: the streaming graph for ONNX Runtime and, if torch can run it, weights."""
 
-    weights: FileEntry
+    weights: FileEntry | None = None
     onnx: FileEntry
 
 
-class Manifest(_Record):
-    """All that is known of a model without opening its weights.
+class OfflineFiles(_Record):
+    """The file of an offline model."""
+
+    weights: FileEntry
+
+
+class _Description(_Record):
+    """What every manifest says, whatever the model's kind."""
+
+    format: Literal[1] = FORMAT
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    title: str
+    description: str
+    architecture: str
+    version: str
+    licence: str
+    sample_rate: Positive
+    channels: Positive
+    stems: Annotated[tuple[str, ...], Field(min_length=1)]
+    config: dict[str, Any]
+    scores: dict[str, float] = Field(default_factory=dict)
+    training: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("stems")
+    @classmethod
+    def _distinct(cls, stems: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(stems)) != len(stems):
+            raise ValueError("stems must be distinct")
+        return stems
+
+    def write(self, path: Path) -> None:
+        """Write as indented JSON, ending in a newline."""
+        path.write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+class OfflineManifest(_Description):
+    """All that is known of an offline model without opening its weights.
 
     Attributes:
+        kind: "offline": the network needs the whole song, or a long piece of it, at once.
+        chunk: samples that are separated at once; longer songs go in several.
+        overlap: samples over which the stems of two chunks are cross-faded; at most half a chunk.
+        files: the weights.
+
+    The others are those of `Manifest`.
+    """
+
+    kind: Literal["offline"]
+    chunk: Positive
+    overlap: Positive
+    files: OfflineFiles
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if 2 * self.overlap > self.chunk:
+            raise ValueError("overlap must be at most half a chunk")
+        return self
+
+    @property
+    def spec(self) -> AudioSpec:
+        """What the model takes and gives."""
+        return AudioSpec(self.sample_rate, self.channels, self.stems)
+
+
+class Manifest(_Description):
+    """All that is known of a causal model without opening its weights.
+
+    Attributes:
+        kind: "causal": it separates a stream, hop by hop.
         format: layout of the manifest itself.
         name: what the user types; the folder's name.
         title: the same for people, a few words.
@@ -89,35 +157,21 @@ class Manifest(_Record):
         window: sizes of the windows of a spectral model, null for a waveform model.
         state: the recurrent tensors, in the order of the graph's inputs.
         config: the network's own configuration, as its config class reads it.
-        files: the weights and the graph.
+        files: the graph and, unless only ONNX Runtime can run the model, the weights.
         scores: figures by name, such as "vocals_sdr_db".
         training: how the weights came to be: data, command, duration.
     """
 
-    format: Literal[1] = FORMAT
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
-    title: str
-    description: str
-    architecture: str
-    version: str
-    licence: str
-    sample_rate: Positive
-    channels: Positive
-    stems: Annotated[tuple[str, ...], Field(min_length=1)]
+    kind: Literal["causal"] = "causal"
     hop: Positive
     delay: Annotated[int, Field(ge=0)]
     domain: Literal["waveform", "spectrum"]
     window: Window | None = None
     state: tuple[StateEntry, ...]
-    config: dict[str, Any]
     files: Files
-    scores: dict[str, float] = Field(default_factory=dict)
-    training: dict[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if len(set(self.stems)) != len(self.stems):
-            raise ValueError("stems must be distinct")
         names = [entry.name for entry in self.state]
         if len(set(names)) != len(names):
             raise ValueError("state names must be distinct")
@@ -156,27 +210,52 @@ class Manifest(_Record):
 
     @classmethod
     def read(cls, path: Path) -> Manifest:
-        """Read and check a manifest.
+        """Read and check the manifest of a causal model.
 
         Raises:
             ModelError: naming the file, and the field that is missing or wrong.
         """
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise ModelError(f"{path}: there is no such manifest") from None
-        except (OSError, UnicodeDecodeError) as error:
-            raise ModelError(f"{path}: cannot be read: {error}") from None
-        except json.JSONDecodeError as error:
-            raise ModelError(f"{path}: not JSON: {error.msg} in line {error.lineno}") from None
-        try:
-            return cls.model_validate(content)
-        except ValidationError as error:
-            raise ModelError(f"{path}: {_first_of(error)}") from None
+        return parse(cls, _content(path), path)
 
-    def write(self, path: Path) -> None:
-        """Write as indented JSON, ending in a newline."""
-        path.write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+def read_manifest(path: Path) -> Manifest | OfflineManifest:
+    """Read and check a manifest of either kind.
+
+    Raises:
+        ModelError: naming the file, and the field that is missing or wrong.
+    """
+    content = _content(path)
+    if isinstance(content, dict) and content.get("kind") == "offline":
+        return parse(OfflineManifest, content, path)
+    return parse(Manifest, content, path)
+
+
+def parse(record: type[Checked], content: Any, source: Path) -> Checked:
+    """Content as a record, checked.
+
+    Args:
+        record: the class of what is wanted.
+        content: as it came from JSON or TOML.
+        source: the file it came from, for the message.
+
+    Raises:
+        ModelError: naming the file, and the field that is missing or wrong.
+    """
+    try:
+        return record.model_validate(content)
+    except ValidationError as error:
+        raise ModelError(f"{source}: {_first_of(error)}") from None
+
+
+def _content(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ModelError(f"{path}: there is no such manifest") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ModelError(f"{path}: cannot be read: {error}") from None
+    except json.JSONDecodeError as error:
+        raise ModelError(f"{path}: not JSON: {error.msg} in line {error.lineno}") from None
 
 
 def _first_of(error: ValidationError) -> str:

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from rtsep.separators.manifest import MANIFEST_NAME, FileEntry, Manifest
-from rtsep.spec import ModelError, StreamSpec
+from rtsep.separators.manifest import MANIFEST_NAME, FileEntry, Manifest, OfflineManifest, read_manifest
+from rtsep.spec import AudioSpec, ModelError, StreamSpec
 
 DEFAULT_MODEL = "live"
 """The model that commands use when none is named."""
@@ -24,7 +25,7 @@ SEARCH_VARIABLE = "RTSEP_MODELS"
 
 @dataclass(frozen=True, slots=True)
 class ModelPackage:
-    """A model's folder and what its manifest says.
+    """A causal model's folder and what its manifest says.
 
     Attributes:
         manifest: checked when it was read.
@@ -39,11 +40,10 @@ class ModelPackage:
         """Read the manifest in `root`. The files beside it are not touched: that is `verify`.
 
         Raises:
-            ModelError: when the folder, its manifest or a field of it is missing or wrong.
+            ModelError: when the folder, its manifest or a field of it is missing or wrong, or when the model
+                is an offline one.
         """
-        if not root.is_dir():
-            raise ModelError(f"{root}: there is no such model folder")
-        return cls(Manifest.read(root / MANIFEST_NAME), root.resolve())
+        return streaming(read_package(root))
 
     @property
     def name(self) -> str:
@@ -57,8 +57,15 @@ class ModelPackage:
 
     @property
     def weights(self) -> Path:
-        """The safetensors file."""
-        return self.root / self.manifest.files.weights.path
+        """The safetensors file.
+
+        Raises:
+            ModelError: when the model has none: it was imported as a graph.
+        """
+        entry = self.manifest.files.weights
+        if entry is None:
+            raise ModelError(f"{self.root}: has no weights for torch, only a graph for ONNX Runtime")
+        return self.root / entry.path
 
     @property
     def onnx(self) -> Path:
@@ -66,13 +73,82 @@ class ModelPackage:
         return self.root / self.manifest.files.onnx.path
 
     def verify(self) -> None:
-        """Check that both files are there and are, byte for byte, the ones the manifest describes.
+        """Check that all files are there and are, byte for byte, the ones the manifest describes.
 
         Raises:
             ModelError: naming the first file that is missing, cut short or changed.
         """
-        _verify(self.weights, self.manifest.files.weights)
+        if self.manifest.files.weights is not None:
+            _verify(self.weights, self.manifest.files.weights)
         _verify(self.onnx, self.manifest.files.onnx)
+
+
+@dataclass(frozen=True, slots=True)
+class OfflinePackage:
+    """An offline model's folder and what its manifest says. It cannot stream; see `streaming`.
+
+    Attributes:
+        manifest: checked when it was read.
+        root: the folder, absolute.
+    """
+
+    manifest: OfflineManifest
+    root: Path
+
+    @property
+    def name(self) -> str:
+        """What `find_any` takes: the folder's name."""
+        return self.root.name
+
+    @property
+    def spec(self) -> AudioSpec:
+        """What the model takes and gives."""
+        return self.manifest.spec
+
+    @property
+    def weights(self) -> Path:
+        """The safetensors file."""
+        return self.root / self.manifest.files.weights.path
+
+    def verify(self) -> None:
+        """Check that the weights are, byte for byte, the ones the manifest describes.
+
+        Raises:
+            ModelError: when they are missing, cut short or changed.
+        """
+        _verify(self.weights, self.manifest.files.weights)
+
+
+AnyPackage = ModelPackage | OfflinePackage
+"""A model of either kind."""
+
+
+def read_package(root: Path) -> AnyPackage:
+    """Read the manifest in `root`. The files beside it are not touched: that is `verify`.
+
+    Raises:
+        ModelError: when the folder, its manifest or a field of it is missing or wrong.
+    """
+    if not root.is_dir():
+        raise ModelError(f"{root}: there is no such model folder")
+    manifest = read_manifest(root / MANIFEST_NAME)
+    if isinstance(manifest, OfflineManifest):
+        return OfflinePackage(manifest, root.resolve())
+    return ModelPackage(manifest, root.resolve())
+
+
+def streaming(package: AnyPackage) -> ModelPackage:
+    """The package, if it can separate a stream.
+
+    Raises:
+        ModelError: when the model is an offline one.
+    """
+    if isinstance(package, OfflinePackage):
+        raise ModelError(
+            f"{package.name} is an offline model: it needs sound that is still to come and cannot run live; "
+            "'rtsep separate' takes it for files"
+        )
+    return package
 
 
 def describe_file(root: Path, path: str) -> FileEntry:
@@ -87,8 +163,7 @@ def search_path() -> list[Path]:
     Those of RTSEP_MODELS, the user's own, the checkout's `models/`, and what an installed rtsep carries.
     """
     package = Path(__file__).resolve().parent.parent
-    named = [Path(part) for part in os.environ.get(SEARCH_VARIABLE, "").split(os.pathsep) if part]
-    return [*named, user_models(), package.parent / "models", package / "shipped_models"]
+    return [*_named_folders(), user_models(), package.parent / "models", package / "shipped_models"]
 
 
 def user_models() -> Path:
@@ -102,7 +177,42 @@ def user_models() -> Path:
     return base / "rtsep" / "models"
 
 
-def available() -> list[ModelPackage]:
+def install_folder() -> Path:
+    """Where models are added: the first folder of RTSEP_MODELS, or the user's own."""
+    return _named_folders()[0] if _named_folders() else user_models()
+
+
+def remove(name: str) -> Path:
+    """Delete a model of the user's own.
+
+    Args:
+        name: as in `available`; a path is not taken.
+
+    Returns:
+        The folder that was deleted.
+
+    Raises:
+        ModelError: when there is no such model, it is part of rtsep, or it cannot be deleted.
+    """
+    folder = next((child for child in _folders() if child.name == name), None)
+    if folder is None:
+        raise ModelError(f"no model is called '{name}'; {_existing()}")
+    if folder.parent not in (*_named_folders(), user_models()):
+        raise ModelError(f"'{name}' is part of rtsep, in {folder}: it cannot be removed")
+    try:
+        if folder.is_symlink():
+            folder.unlink()
+        else:
+            # Out of sight first: what is interrupted half-way must not look like a model.
+            hidden = folder.with_name(f".{name}.removed")
+            folder.rename(hidden)
+            shutil.rmtree(hidden)
+    except OSError as error:
+        raise ModelError(f"{folder}: cannot be removed: {error.strerror}") from None
+    return folder
+
+
+def available() -> list[AnyPackage]:
     """Every model that can be found by name, sorted by it.
 
     A name found twice counts where it is found first. A folder whose manifest is broken is left out:
@@ -111,14 +221,23 @@ def available() -> list[ModelPackage]:
     packages = []
     for folder in _folders():
         try:
-            packages.append(ModelPackage.read(folder))
+            packages.append(read_package(folder))
         except ModelError:
             continue
     return sorted(packages, key=lambda package: package.name)
 
 
 def find(name_or_path: str | Path = DEFAULT_MODEL) -> ModelPackage:
-    """The model of that name on the search path, or in that folder.
+    """The causal model of that name on the search path, or in that folder.
+
+    Raises:
+        ModelError: as `find_any`; and when the model is an offline one.
+    """
+    return streaming(find_any(name_or_path))
+
+
+def find_any(name_or_path: str | Path = DEFAULT_MODEL) -> AnyPackage:
+    """The model of that name on the search path, or in that folder, causal or offline.
 
     Args:
         name_or_path: a name as in `available`; or a model's folder, or the manifest in it. A plain word
@@ -133,14 +252,21 @@ def find(name_or_path: str | Path = DEFAULT_MODEL) -> ModelPackage:
     if plain:
         for folder in _folders():
             if folder.name == name_or_path:
-                return ModelPackage.read(folder)
+                return read_package(folder)
     if path.name == MANIFEST_NAME and path.is_file():
-        return ModelPackage.read(path.parent)
+        return read_package(path.parent)
     if path.is_dir() or not plain:
-        return ModelPackage.read(path)
+        return read_package(path)
+    raise ModelError(f"no model is called '{name_or_path}'; {_existing()}")
+
+
+def _existing() -> str:
     names = ", ".join(package.name for package in available())
-    existing = f"there are: {names}" if names else "none is installed"
-    raise ModelError(f"no model is called '{name_or_path}'; {existing}")
+    return f"there are: {names}" if names else "none is installed"
+
+
+def _named_folders() -> list[Path]:
+    return [Path(part) for part in os.environ.get(SEARCH_VARIABLE, "").split(os.pathsep) if part]
 
 
 def _folders() -> Iterator[Path]:
@@ -152,7 +278,12 @@ def _folders() -> Iterator[Path]:
         except OSError:
             continue
         for child in children:
-            if child.name not in seen and (child / MANIFEST_NAME).is_file():
+            # Hidden ones are models that are being written or removed.
+            if (
+                child.name not in seen
+                and not child.name.startswith(".")
+                and (child / MANIFEST_NAME).is_file()
+            ):
                 seen.add(child.name)
                 yield child
 

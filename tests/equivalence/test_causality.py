@@ -9,19 +9,20 @@ import pytest
 import torch
 
 from rtsep.backends.stream import open_stream
+from rtsep.separators.cadenza_tasnet import CadenzaTasNet
 from rtsep.separators.conv_tasnet import ConvTasNet
 from tests.equivalence.streaming import noise
-from tests.models import ARCHITECTURES, build_tiny_model, build_tiny_network
+from tests.models import ARCHITECTURES, IMPORTED, build_tiny_model, build_tiny_network
 
 SAMPLES = 4000
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", (*ARCHITECTURES, *IMPORTED))
 @pytest.mark.parametrize("changed", [1, 777, 2048, 3001])
 def test_forward_does_not_see_the_future(architecture: str, changed: int) -> None:
     network = build_tiny_network(architecture)
     # Waveform networks decide once a frame, which may be finer than a hop.
-    grain = network.config.stride if isinstance(network, ConvTasNet) else network.spec.hop
+    grain = network.config.stride if isinstance(network, ConvTasNet | CadenzaTasNet) else network.spec.hop
     mix = torch.from_numpy(noise(2, SAMPLES))[None]
     other = mix.clone()
     other[..., changed:] = 0.3 * torch.randn(
@@ -35,7 +36,7 @@ def test_forward_does_not_see_the_future(architecture: str, changed: int) -> Non
     assert (before - after)[..., changed : changed + grain].abs().max() > 1e-3
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", (*ARCHITECTURES, *IMPORTED))
 @pytest.mark.parametrize("backend", ["onnx", "torch"])
 def test_a_stream_reacts_within_its_hop_and_not_before(
     architecture: str, backend: str, tmp_path: Path

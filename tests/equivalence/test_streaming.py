@@ -12,7 +12,7 @@ import torch
 from rtsep.backends.stream import open_stream
 from rtsep.separators.network import CausalNetwork
 from tests.equivalence.streaming import equal_sizes, noise, random_sizes, run_in_blocks
-from tests.models import ARCHITECTURES, build_tiny_model, build_tiny_network
+from tests.models import ARCHITECTURES, IMPORTED, build_tiny_model, build_tiny_network
 
 SAMPLES = 6007  # a prime: no hop and no block divides it
 BACKENDS = [("onnx", "cpu"), ("torch", "cpu")]
@@ -25,7 +25,7 @@ def offline(network: CausalNetwork, mix: np.ndarray) -> np.ndarray:
         return network(torch.from_numpy(mix)[None])[0].numpy()
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", (*ARCHITECTURES, *IMPORTED))
 @pytest.mark.parametrize("backend,device", BACKENDS)
 def test_stream_in_blocks_equals_forward(
     architecture: str, backend: str, device: str, tmp_path: Path
@@ -64,7 +64,7 @@ def test_causal_lstm_streams_with_any_windows(
     np.testing.assert_allclose(found, expected, rtol=0.0, atol=1e-4)
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", (*ARCHITECTURES, *IMPORTED))
 def test_mono_models_stream_as_well(architecture: str, tmp_path: Path) -> None:
     mix = noise(1, SAMPLES, seed=3)
     expected = offline(build_tiny_network(architecture, channels=1), mix)

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from rtsep.separators.catalogue import architectures, build, load_weights
 from rtsep.separators.registry import ModelPackage, describe_file
 from rtsep.spec import ModelError
-from tests.models import ARCHITECTURES, build_tiny_model, build_tiny_network
+from tests.models import ARCHITECTURES, IMPORTED, build_tiny_model, build_tiny_network
 
 
 def edit(root: Path, **changes: Any) -> ModelPackage:
@@ -28,7 +28,7 @@ def edit(root: Path, **changes: Any) -> ModelPackage:
     return package
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", (*ARCHITECTURES, *IMPORTED))
 def test_weights_survive_the_folder(architecture: str, tmp_path: Path) -> None:
     network = build_tiny_network(architecture)
     loaded = load_weights(ModelPackage.read(build_tiny_model(tmp_path, architecture)))
@@ -40,16 +40,17 @@ def test_weights_survive_the_folder(architecture: str, tmp_path: Path) -> None:
 
 
 def test_every_architecture_builds_with_its_defaults() -> None:
-    assert tuple(architectures()) == ARCHITECTURES
+    assert architectures() == sorted((*ARCHITECTURES, *IMPORTED))
     for name in architectures():
         network = build(name, {})
         assert network.architecture == name and network.spec.sample_rate == 44100
-        assert network.spec.stems == ("vocals", "drums", "bass", "other")
+        if name in ARCHITECTURES:
+            assert network.spec.stems == ("vocals", "drums", "bass", "other")
 
 
 def test_what_does_not_exist_is_said() -> None:
     with pytest.raises(
-        ModelError, match="no architecture is called 'oracle'; there are: causal-lstm, conv-tasnet"
+        ModelError, match="no architecture is called 'oracle'; there are: cadenza-tasnet, causal-lstm"
     ):
         build("oracle", {})
     with pytest.raises(ModelError, match="conv-tasnet: config field 'magic'"):

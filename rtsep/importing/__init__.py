@@ -1,0 +1,1 @@
+"""From what others publish to model folders of rtsep's: fetched, checked, converted, installed."""
