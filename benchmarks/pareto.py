@@ -121,8 +121,11 @@ def _draw_measured(axis: matplotlib.axes.Axes, packages: list[ModelPackage]) -> 
         loc="left",
         fontsize=10,
     )
+    longest = max(latency(package) for package in packages)
     for package in packages:
         scores = package.manifest.scores
+        # Labels of faster models stand to the left, or they would lie on the next one's points.
+        right = latency(package) == longest
         for stem in STEMS:
             if (score := scores.get(f"{stem}_sdr")) is None:
                 continue
@@ -130,7 +133,8 @@ def _draw_measured(axis: matplotlib.axes.Axes, packages: list[ModelPackage]) -> 
             axis.annotate(
                 f"{package.name}: {stem} {score:.1f}",
                 (latency(package), score),
-                (9, -3),
+                (9 if right else -9, -3),
+                ha="left" if right else "right",
                 textcoords="offset points",
                 fontsize=8,
                 color=COLOURS[stem],

@@ -1,4 +1,4 @@
-"""Writes the shipped model's figures from its manifest into README.md, so that no one types them.
+"""Writes the shipped models' figures from their manifests into README.md, so that no one types them.
 
 python -m benchmarks.readme_scores            # write
 python -m benchmarks.readme_scores --check    # exit code 1 if README.md says something else
@@ -28,19 +28,30 @@ MEANING = {
 
 
 def describe(root: Path) -> str:
-    """The part of the README between the marks, for a folder of models."""
-    if not (root / DEFAULT_MODEL).is_dir():
+    """The part of the README between the marks, for a folder of models: the default one first."""
+    packages = [ModelPackage.read(folder) for folder in sorted(root.iterdir()) if folder.is_dir()]
+    packages.sort(key=lambda package: package.name != DEFAULT_MODEL)
+    if not packages:
         return "No model is in this checkout yet.\n"
-    package = ModelPackage.read(root / DEFAULT_MODEL)
-    m, spec = package.manifest, package.spec
-    milliseconds = 1000.0 * spec.algorithmic_latency / spec.sample_rate
-    rows = [f"| {MEANING.get(name, name)} | {score:.1f} dB |" for name, score in m.scores.items()]
-    about = (
-        f"`{m.name}`: {m.description} Algorithmic latency {spec.algorithmic_latency} samples"
-        f" ({milliseconds:.1f} ms), hop {spec.hop}, weights {m.files.weights.bytes / 1e6:.1f} MB,"
-        f" licence {m.licence}. On the validation song, which was not trained on:"
-    )
-    return "\n".join([about, "", "| measure | |", "|---|---|", *rows]) + "\n"
+    lines = []
+    for package in packages:
+        m, spec = package.manifest, package.spec
+        milliseconds = 1000.0 * spec.algorithmic_latency / spec.sample_rate
+        lines.append(
+            f"- `{m.name}`: {m.description} Algorithmic latency {spec.algorithmic_latency} samples"
+            f" ({milliseconds:.1f} ms), hop {spec.hop}, graph {m.files.onnx.bytes / 1e6:.1f} MB,"
+            f" licence {m.licence}."
+        )
+    lines += ["", "On the validation song, which was not trained on:", ""]
+    lines += [
+        f"| measure | {' | '.join(f'`{package.name}`' for package in packages)} |",
+        "|---|" + "---|" * len(packages),
+    ]
+    for name, meaning in MEANING.items():
+        scores = [package.manifest.scores.get(name) for package in packages]
+        cells = ("not measured" if score is None else f"{score:.1f} dB" for score in scores)
+        lines.append(f"| {meaning} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
 
 
 def fill(readme: str, text: str) -> str:

@@ -15,7 +15,7 @@ from rtsep.evaluation.scorer import TargetScores, TrackScores, score_track
 from rtsep.evaluation.spectra import Transform
 from rtsep.evaluation.systems import Kind, Mixture, System
 from rtsep.evaluation.tracks import ACCOMPANIMENT, VOCALS, Track, TrackSource
-from rtsep.spec import UsageError
+from rtsep.spec import StreamSpec, UsageError
 
 Audio = NDArray[np.floating]
 Progress = Callable[[str, str], None]
@@ -143,7 +143,7 @@ def evaluate(
             system.name,
             system.kind,
             system.spec.sample_rate if system.spec else None,
-            system.spec.algorithmic_latency if system.spec else None,
+            system.spec.algorithmic_latency if isinstance(system.spec, StreamSpec) else None,
         )
         for system in everyone
     ]

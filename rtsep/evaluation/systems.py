@@ -15,8 +15,8 @@ from rtsep.evaluation.filterbanks import Filterbank, filterbank_irm
 from rtsep.evaluation.oracles import ibm, irm, multichannel_wiener
 from rtsep.evaluation.spectra import Transform
 from rtsep.evaluation.tracks import ACCOMPANIMENT, VOCALS, Track
-from rtsep.separators.registry import ModelPackage, find
-from rtsep.spec import StreamSpec, UsageError
+from rtsep.separators.registry import AnyPackage, find, find_any
+from rtsep.spec import AudioSpec, UsageError
 
 Audio = NDArray[np.floating]
 Kind = Literal["mixture", "model", "oracle"]
@@ -44,12 +44,12 @@ class System(Protocol):
     Attributes:
         name: in tables.
         kind: models are timed, the mixture is not asked how well it mutes.
-        spec: of a model's stream, whose delay is its algorithmic latency; None for what has none.
+        spec: of a model: a `StreamSpec` where it streams; None for what is no model.
     """
 
     name: str
     kind: Kind
-    spec: StreamSpec | None
+    spec: AudioSpec | None
 
     def separate(self, track: Track) -> dict[str, Audio]:
         """Estimates, (channels, samples) at the track's rate and aligned with it, by target."""
@@ -64,7 +64,7 @@ class Mixture:
 
     name: str = "mixture"
     kind: Kind = "mixture"
-    spec: StreamSpec | None = None
+    spec: AudioSpec | None = None
 
     def separate(self, track: Track) -> dict[str, Audio]:
         """The mixture for every target."""
@@ -88,11 +88,11 @@ class Model:
 
     kind: Kind = "model"
 
-    def __init__(self, model: str | Path | ModelPackage, threads: int = 1) -> None:
-        package = model if isinstance(model, ModelPackage) else find(model)
+    def __init__(self, model: str | Path | AnyPackage, threads: int = 1) -> None:
+        package = find_any(model) if isinstance(model, (str, Path)) else model
         self._separator: Separator = load(package.root, threads=threads)
         self.name = package.name
-        self.spec: StreamSpec | None = self._separator.spec
+        self.spec: AudioSpec | None = self._separator.spec
 
     def separate(self, track: Track) -> dict[str, Audio]:
         """Its stems and, where vocals are one of them, the sum of the others: what muting leaves."""
@@ -121,7 +121,7 @@ class Oracle:
         if name not in ORACLES:
             raise UsageError(f"no oracle is called '{name}'; there are: {', '.join(oracle_names())}")
         self.name = name
-        self.spec: StreamSpec | None = None
+        self.spec: AudioSpec | None = None
         self._transform = transform or Transform()
 
     def separate(self, track: Track) -> dict[str, Audio]:
@@ -155,7 +155,7 @@ class FilterbankOracle:
         filterbank = Filterbank.read(package)
         self._filterbank = filterbank.inverted() if inverted else filterbank
         self.name = f"{name}:{package.name}"
-        self.spec: StreamSpec | None = None
+        self.spec: AudioSpec | None = None
 
     def separate(self, track: Track) -> dict[str, Audio]:
         """Estimates of the track's parts, and of the accompaniment.

@@ -98,8 +98,20 @@ class OptimiserConfig(Strict):
     validate_every: int = Field(250, ge=1)
 
 
+class ReleaseConfig(Strict):
+    """What is done to the trained weights before they ship.
+
+    Attributes:
+        favour_vocals: added to the vocals' logits before the softmax. A network that meets music unlike its
+            training data doubts too often that what it hears is a voice. One more doubles, roughly, what
+            the vocals' mask gets from where it is in doubt, and changes little where it is sure.
+    """
+
+    favour_vocals: float = Field(default=0.0, ge=-6.0, le=6.0)
+
+
 class TrainConfig(Strict):
-    """One run: the network, its data and its schedule."""
+    """One run: the network, its data, its schedule, and what ships."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
     architecture: str = "causal-lstm"
@@ -109,6 +121,7 @@ class TrainConfig(Strict):
     data: DataConfig
     mix: MixConfig = MixConfig()
     optimiser: OptimiserConfig
+    release: ReleaseConfig = ReleaseConfig()
 
     @field_validator("architecture")
     @classmethod

@@ -86,9 +86,11 @@ def convert(
         folder = Path(scratch) / name
         folder.mkdir()
         files = package.manifest.files
-        for path in (files.weights.path, files.onnx.path):
-            (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(package.weights, folder / files.weights.path)
+        for entry in (files.weights, files.onnx):
+            if entry is not None:
+                (folder / entry.path).parent.mkdir(parents=True, exist_ok=True)
+        if files.weights is not None:
+            shutil.copyfile(package.weights, folder / files.weights.path)
         _WRITERS[precision](package.onnx, folder / files.onnx.path)
         manifest = package.manifest
         described = manifest.model_copy(

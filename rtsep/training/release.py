@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
+
 from rtsep.separators.registry import ModelPackage
 from rtsep.spec import UsageError
 from rtsep.training.config import TrainConfig
@@ -34,6 +36,9 @@ def release(config: TrainConfig, command: str, target: Path, about: str, report:
         raise UsageError(f"nothing has been trained in {trainer.folder}")
     trainer.load(checkpoint)
     network = trainer.averaged()
+    with torch.no_grad():
+        biases = network.to_masks.bias.view(len(network.config.stems), -1)
+        biases[network.config.stems.index("vocals")] += config.release.favour_vocals
     scores: dict[str, float] = {}
     if config.data.validation:
         report(f"scoring step {trainer.step} on {config.data.validation}")
@@ -57,6 +62,7 @@ def release(config: TrainConfig, command: str, target: Path, about: str, report:
             "minutes": round(minutes, 1),
             "batch": config.optimiser.batch,
             "seconds": config.optimiser.seconds,
+            "favour_vocals": config.release.favour_vocals,
         },
         overwrite=True,
     )

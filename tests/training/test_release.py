@@ -12,9 +12,10 @@ import torch
 from rtsep.separators.catalogue import load_weights
 from rtsep.separators.registry import ModelPackage
 from rtsep.spec import UsageError
-from rtsep.training.config import OptimiserConfig, TrainConfig
+from rtsep.training.config import OptimiserConfig, ReleaseConfig, TrainConfig
 from rtsep.training.loop import BEST, CHECKPOINT, Trainer
 from rtsep.training.release import CARD, MEANING, release
+from rtsep.training.scores import overall
 from tests.training.corpora import run_config, write_corpus
 
 
@@ -50,7 +51,18 @@ def test_the_average_of_the_best_weights_ships(trained: TrainConfig, tmp_path: P
     manifest = ModelPackage.read(tmp_path / "models" / "mine").manifest
     assert manifest.name == "mine" and manifest.training["steps"] == best["step"]
     assert manifest.scores.keys() <= MEANING.keys() and np.isfinite(list(manifest.scores.values())).all()
-    assert manifest.scores["vocals_sdr_gain"] == pytest.approx(best["best"], abs=0.006)
+    assert overall(manifest.scores) == pytest.approx(best["best"], abs=0.006)
+
+
+def test_vocals_may_be_favoured(trained: TrainConfig, tmp_path: Path) -> None:
+    plain = release(trained, "c", tmp_path / "plain", "", lambda _: None)
+    config = trained.model_copy(update={"release": ReleaseConfig(favour_vocals=1.5)})
+    favoured = release(config, "c", tmp_path / "favoured", "", lambda _: None)
+    before, after = load_weights(plain).state_dict(), load_weights(favoured).state_dict()
+    shift = (after["to_masks.bias"] - before["to_masks.bias"]).view(4, -1)
+    assert torch.allclose(shift[0], torch.tensor(1.5)) and not shift[1:].any()
+    assert all(torch.equal(value, after[name]) for name, value in before.items() if name != "to_masks.bias")
+    assert favoured.manifest.training["favour_vocals"] == 1.5
 
 
 def test_the_card_says_where_it_comes_from_and_what_it_scores(trained: TrainConfig, tmp_path: Path) -> None:
