@@ -21,7 +21,7 @@ from benchmarks import readme_scores
 from rtsep.cli.main import COMMANDS, build_app
 from rtsep.separators.causal_lstm import CausalLSTMConfig
 from rtsep.separators.manifest import Manifest
-from rtsep.training.config import DataConfig, MixConfig, OptimiserConfig, TrainConfig
+from rtsep.training.config import DataConfig, MixConfig, OptimiserConfig, ReleaseConfig, TrainConfig
 from tests.models import build_tiny_model
 
 ROOT = Path(__file__).parents[1]
@@ -209,6 +209,7 @@ def table_under(document: str, heading: str) -> dict[str, str]:
         ("### `[data]`", DataConfig),
         ("### `[mix]`", MixConfig),
         ("### `[optimiser]`", OptimiserConfig),
+        ("### `[release]`", ReleaseConfig),
     ],
 )
 def test_every_key_of_a_training_file_is_described(heading: str, model: type[BaseModel]) -> None:
