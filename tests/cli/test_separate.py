@@ -269,6 +269,8 @@ def test_results_that_cannot_be_written(tmp_path: Path, model: Path) -> None:
 def test_stopping_in_the_middle_leaves_nothing(
     tmp_path: Path, model: Path, number: signal.Signals, code: int, said: str
 ) -> None:
+    # A test run started in the background ignores SIGINT, and so would what it starts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     source = tmp_path / "long.flac"
     soundfile.write(source, np.zeros((RATE * 1200, 1), np.int16), RATE)
     command = [*PROGRAM, "separate", str(source), "-o", str(tmp_path / "out"), "-m", str(model)]
