@@ -52,15 +52,16 @@ def _open_unmix(record: int, prefixes: dict[str, str]) -> dict[str, Remote]:
     }
 
 
-_PERMISSIVE = "Free for any use; the copyright notice has to stay."
+_PACKAGE = "MIT (the openunmix package's)"
+_TERMS = "The package says nothing of these weights alone: read their page. Notices have to stay."
 
 PUBLISHED: dict[str, Published] = {
     "umx": Published(
         layout="open-unmix",
         title="Open-Unmix, MUSDB18",
         description="Bidirectional LSTM for each of four stems with a Wiener filter; offline reference.",
-        licence="MIT",
-        terms=_PERMISSIVE,
+        licence=_PACKAGE,
+        terms=_TERMS,
         page="https://zenodo.org/records/3370486",
         files=_open_unmix(
             3370486,
@@ -71,8 +72,8 @@ PUBLISHED: dict[str, Published] = {
         layout="open-unmix",
         title="Open-Unmix HQ, MUSDB18-HQ",
         description="Bidirectional LSTM for each of four stems with a Wiener filter; offline reference.",
-        licence="MIT",
-        terms=_PERMISSIVE,
+        licence=_PACKAGE,
+        terms=_TERMS,
         page="https://zenodo.org/records/3370489",
         files=_open_unmix(
             3370489,
