@@ -16,13 +16,26 @@ from rtsep.separators.catalogue import build
 from rtsep.separators.network import CausalNetwork
 from rtsep.training.export import export
 
-ARCHITECTURES = ("causal-lstm", "conv-tasnet")
+ARCHITECTURES = ("band-split", "causal-lstm", "conv-tasnet")
 """rtsep's own, whose stems sum to the mixture."""
 
 IMPORTED = ("cadenza-tasnet",)
 """Those of others, whose stems do not."""
 
 _TINY: dict[str, dict[str, Any]] = {
+    "band-split": {
+        "analysis": 512,
+        "synthesis": 256,
+        "hop": 128,
+        "linear_below": 3000.0,
+        "wide_bands": 8,
+        "group": 5,
+        "features": 12,
+        "memory": 10,
+        "across": 6,
+        "depth": 2,
+        "dilation": 2,
+    },
     "causal-lstm": {
         "analysis": 512,
         "synthesis": 256,
@@ -55,10 +68,18 @@ _TINY: dict[str, dict[str, Any]] = {
 }
 
 LONG_HOPS: dict[str, dict[str, Any]] = {
+    "band-split": {"analysis": 4096, "synthesis": 2048, "hop": 1024},
     "causal-lstm": {"analysis": 4096, "synthesis": 2048, "hop": 1024},
     "conv-tasnet": {"hop": 1024},
 }
 """For tests of what is allocated: every array is larger than the small objects of a Python call."""
+
+
+_MASKS = {
+    "band-split": ("mask_weight", ("mask_weight", "mask_bias")),
+    "causal-lstm": ("to_masks.weight", ("to_masks.",)),
+}
+"""The weights that make masks, and those that must be zero for masks that are all alike."""
 
 
 def build_tiny_network(architecture: str, *, passthrough: bool = False, **config: Any) -> CausalNetwork:
@@ -72,13 +93,14 @@ def build_tiny_network(architecture: str, *, passthrough: bool = False, **config
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(7)
         network = build(architecture, _TINY[architecture] | config)
-    masks, output = ("to_masks", "to_masks") if architecture == "causal-lstm" else ("masks", "decoder")
+    weight, flat = _MASKS.get(architecture, ("masks.weight", ("decoder.",)))
     with torch.no_grad():
         # Fresh weights give nearly the same stem four times: spread the masks, or flatten them.
-        getattr(network, masks).weight.mul_(8.0)
+        network.get_parameter(weight).mul_(8.0)
         if passthrough:
-            for parameter in getattr(network, output).parameters():
-                parameter.zero_()
+            for name, parameter in network.named_parameters():
+                if name.startswith(flat):
+                    parameter.zero_()
     return network
 
 

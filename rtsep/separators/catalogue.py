@@ -24,6 +24,7 @@ class _Entry(NamedTuple):
 
 
 _ARCHITECTURES: dict[str, _Entry] = {
+    "band-split": _Entry("rtsep.separators.band_split", "BandSplit", "BandSplitConfig"),
     "causal-lstm": _Entry("rtsep.separators.causal_lstm", "CausalLSTM", "CausalLSTMConfig"),
     "cadenza-tasnet": _Entry("rtsep.separators.cadenza_tasnet", "CadenzaTasNet", "CadenzaTasNetConfig"),
     "conv-tasnet": _Entry("rtsep.separators.conv_tasnet", "ConvTasNet", "ConvTasNetConfig"),

@@ -10,6 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from rtsep.spec import UsageError
 
+TRAINABLE = ("band-split", "causal-lstm")
+
 
 class Strict(BaseModel):
     """A table of the file: unknown keys are mistakes, not wishes."""
@@ -54,6 +56,7 @@ class MixConfig(Strict):
         over_backing: any voice over any backing, known as vocals against accompaniment.
         remixed: every stem from another track.
         instrumental, vocal: one of the two alone.
+        guitars: share of the examples in which a synthesised guitar joins the backing.
         vocal_db: range of the vocal's level against the backing's.
         level_db: range of the whole mixture's level against full scale.
     """
@@ -63,6 +66,7 @@ class MixConfig(Strict):
     remixed: float = Field(default=0.2, ge=0.0)
     instrumental: float = Field(default=0.14, ge=0.0)
     vocal: float = Field(default=0.06, ge=0.0)
+    guitars: float = Field(default=0.0, ge=0.0, le=1.0)
     vocal_db: tuple[float, float] = (-10.0, 6.0)
     level_db: tuple[float, float] = (-32.0, -12.0)
 
@@ -75,6 +79,8 @@ class OptimiserConfig(Strict):
         batch, seconds: examples of a step, and their length.
         repeats: how many steps see each batch (D. Choi et al., "Faster neural network training with data
             echoing", 2019): more than one where mixing takes longer than learning.
+        windows: lengths in samples of the synthesis windows that examples take by turns; none: the network's
+            own. With several, the weights serve streams of each of these latencies (`[release.streams]`).
         learning_rate, warm_up, decay_fraction, weight_decay, clip: of AdamW and its schedule.
         dropout: share of the units between layers that each step leaves out.
         ema: decay of the weights' moving average, which is what ships.
@@ -86,6 +92,7 @@ class OptimiserConfig(Strict):
     batch: int = Field(16, ge=1)
     repeats: int = Field(1, ge=1)
     seconds: float = Field(4.0, gt=0.1)
+    windows: tuple[int, ...] = ()
     learning_rate: float = Field(1e-3, gt=0.0)
     warm_up: int = Field(50, ge=0)
     decay_fraction: float = Field(0.4, ge=0.0, le=1.0)
@@ -105,9 +112,12 @@ class ReleaseConfig(Strict):
         favour_vocals: added to the vocals' logits before the softmax. A network that meets music unlike its
             training data doubts too often that what it hears is a voice. One more doubles, roughly, what
             the vocals' mask gets from where it is in doubt, and changes little where it is sure.
+        streams: what differs in `[network]` when the run is exported as a model of that name: a shorter
+            window, a shorter hop. The weights must fit.
     """
 
     favour_vocals: float = Field(default=0.0, ge=-6.0, le=6.0)
+    streams: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
 
 class TrainConfig(Strict):
@@ -126,8 +136,8 @@ class TrainConfig(Strict):
     @field_validator("architecture")
     @classmethod
     def _trainable(cls, value: str) -> str:
-        if value != "causal-lstm":
-            raise ValueError("only causal-lstm can be trained so far")
+        if value not in TRAINABLE:
+            raise ValueError(f"only {' and '.join(TRAINABLE)} can be trained so far")
         return value
 
 

@@ -13,15 +13,17 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from pydantic import ValidationError
 from torch.utils.data import DataLoader, Dataset
 
+from rtsep.separators.band_split import BandSplit, BandSplitConfig
 from rtsep.separators.catalogue import load_weights
 from rtsep.separators.causal_lstm import CausalLSTM, CausalLSTMConfig
+from rtsep.separators.mask_network import MaskConfig, MaskNetwork
 from rtsep.separators.registry import ModelPackage
 from rtsep.spec import STEMS, UsageError
 from rtsep.training.config import TrainConfig
@@ -37,6 +39,17 @@ BEST = "best.pt"
 ECHO_BLOCK = 8
 """Batches that are kept for their repeats."""
 _CHECKPOINT_KEYS = {"config", "network", "average", "optimiser", "step", "seconds_spent", "best"}
+
+
+class _Trainable(NamedTuple):
+    network: type[MaskNetwork]
+    config: type[MaskConfig]
+
+
+_NETWORKS = {
+    "band-split": _Trainable(BandSplit, BandSplitConfig),
+    "causal-lstm": _Trainable(CausalLSTM, CausalLSTMConfig),
+}
 
 
 @dataclass
@@ -56,7 +69,9 @@ class Steps(Dataset[Statistics]):
         batch = []
         for k in range(o.batch):
             example = self.mixer.draw(np.random.default_rng((o.seed, index, k)))
-            batch.append(self.extractor(torch.from_numpy(example.parts), torch.from_numpy(example.groups)))
+            window = (index * o.batch + k) % len(self.extractor.windows)
+            parts, groups = torch.from_numpy(example.parts), torch.from_numpy(example.groups)
+            batch.append(self.extractor(parts, groups, window))
         return join(batch)
 
 
@@ -77,7 +92,7 @@ class Trainer:
         self.report = report
         self.folder = config.output / config.name
         torch.manual_seed(config.optimiser.seed)
-        self.network = CausalLSTM(_network_config(config))
+        self.network = _NETWORKS[config.architecture].network(_network_config(config))
         self.network.dropout = config.optimiser.dropout
         self.average = {k: v.clone() for k, v in self.network.state_dict().items()}
         o = config.optimiser
@@ -105,7 +120,7 @@ class Trainer:
         tracks = load_corpus(c.data.roots, c.data.cache, rate)
         validation = load_corpus([c.data.validation], c.data.cache, rate) if c.data.validation else []
         mixer = Mixer(tracks, c.data, c.mix, int(c.optimiser.seconds * rate))
-        steps = Steps(mixer, StatisticsExtractor(self.network), c)
+        steps = Steps(mixer, StatisticsExtractor(self.network, c.optimiser.windows), c)
         parameters = sum(p.numel() for p in self.network.parameters())
         report(f"{len(tracks)} tracks, {parameters / 1e6:.2f} M parameters, run in {self.folder}")
         if (self.folder / CHECKPOINT).exists():
@@ -121,7 +136,8 @@ class Trainer:
 
     def _train(self, batches: Iterator[Statistics], validation: list[Track]) -> None:
         o = self.config.optimiser
-        segment = round(self.network.config.sample_rate / self.network.config.hop)
+        c = self.network.config
+        segment = round(c.sample_rate / (c.hop * c.phases))
         started = time.monotonic()
         recent: list[float] = []
         for batch in batches:
@@ -133,7 +149,7 @@ class Trainer:
                 torch.manual_seed(o.seed * 1_000_003 + self.step)
             # Matrix products in bfloat16, which halves their time; their sums stay exact.
             with torch.autocast("cpu", torch.bfloat16):
-                logits, _ = self.network.decide(batch.features)
+                logits = self.network.decide_phase(batch.features)
             value = loss(logits, batch, segment)
             self.optimiser.zero_grad(set_to_none=True)
             value.backward()
@@ -197,14 +213,14 @@ class Trainer:
         with torch.no_grad():
             self.network.input_mean.copy_(features.mean(0))
             self.network.input_scale.copy_(1.0 / features.std(0).clamp_min(1e-3))
-            # The masks start as the stems' rough shares, not as noise.
-            self.network.to_masks.weight.mul_(0.5)
+        # The masks start as the stems' rough shares, not as noise.
+        self.network.soften(0.5)
         self.average = {k: v.clone() for k, v in self.network.state_dict().items()}
 
     def _take_weights(self, folder: Path) -> None:
         """Begin with a finished model of the same configuration. Raises ModelError, UsageError."""
         model = load_weights(ModelPackage.read(folder))
-        if not isinstance(model, CausalLSTM) or model.config != self.network.config:
+        if not isinstance(model, type(self.network)) or model.config != self.network.config:
             raise UsageError(f"{folder} is not of this run's [network]; it cannot start from there")
         self.network.load_state_dict(model.state_dict())
         self.average = {k: v.clone() for k, v in self.network.state_dict().items()}
@@ -218,9 +234,20 @@ class Trainer:
             for name, value in self.network.state_dict().items():
                 self.average[name].lerp_(value, 1.0 - decay)
 
-    def averaged(self) -> CausalLSTM:
-        """The network with the moving average of its weights: what is validated and shipped."""
-        network = CausalLSTM(self.network.config)
+    def averaged(self, stream: dict[str, Any] | None = None) -> MaskNetwork:
+        """The network with the moving average of its weights: what is validated and shipped.
+
+        Args:
+            stream: fields in which the network's configuration is to differ.
+
+        Raises:
+            UsageError: when there is no such network, or the weights do not fit it.
+        """
+        merged = self.config.model_copy(update={"network": self.config.network | (stream or {})})
+        network = type(self.network)(_network_config(merged))
+        wanted = {name: value.shape for name, value in network.state_dict().items()}
+        if wanted != {name: value.shape for name, value in self.average.items()}:
+            raise UsageError(f"[release.streams] {stream}: the run's weights do not fit such a network")
         network.load_state_dict(self.average)
         return network.eval()
 
@@ -275,9 +302,9 @@ class Trainer:
         self.best = content["best"]
 
 
-def _network_config(config: TrainConfig) -> CausalLSTMConfig:
+def _network_config(config: TrainConfig) -> MaskConfig:
     try:
-        network = CausalLSTMConfig.model_validate(config.network)
+        network: MaskConfig = _NETWORKS[config.architecture].config.model_validate(config.network)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])
@@ -296,7 +323,7 @@ def schedule(step: int, steps: int, warm_up: int, decay_fraction: float) -> floa
 
 
 @torch.no_grad()
-def validate(network: CausalLSTM, tracks: list[Track]) -> dict[str, float]:
+def validate(network: MaskNetwork, tracks: list[Track]) -> dict[str, float]:
     """`score_tracks` of a network, every track at once."""
     return score_tracks(
         lambda mix: network(torch.from_numpy(mix)[None])[0].numpy(), tracks, network.config.sample_rate

@@ -17,6 +17,7 @@ from rtsep.training import augmentation as augment
 from rtsep.training.augmentation import Audio
 from rtsep.training.config import DataConfig, MixConfig
 from rtsep.training.corpus import ACCOMPANIMENT, Track
+from rtsep.training.guitars import guitar
 
 VOCALS, DRUMS, BASS, OTHER = range(4)
 Group = tuple[int, ...]
@@ -71,6 +72,8 @@ class Mixer:
         """One example: its kind, its sources, their levels."""
         kind = self.kinds[int(rng.choice(len(self.kinds), p=self.odds))]
         parts: Parts = getattr(self, f"_{kind}")(rng)
+        if self.config.guitars > 0.0 and rng.random() < self.config.guitars:
+            parts = self._with_guitar(parts, rng)
         return self._finish(parts, rng)
 
     # -- kinds of example ------------------------------------------------------------------------
@@ -168,6 +171,19 @@ class Mixer:
                 audio = self._diffuse(audio, rng)
             varied.append((group, (audio[::-1] if flip else audio) * augment.db(rng.uniform(-5.0, 5.0))))
         return varied
+
+    def _with_guitar(self, parts: Parts, rng: np.random.Generator) -> Parts:
+        """A guitar joins whatever the stem `other` is part of, if that sounds."""
+        joined = []
+        for group, audio in parts:
+            level = augment.rms(audio) if OTHER in group else 0.0
+            if level > 0.0:
+                played = guitar(self.samples, rng)
+                gain = level / max(augment.rms(played), 1e-3) * augment.db(rng.uniform(-9.0, 6.0))
+                played *= np.float32(gain)
+                audio = audio * np.float32(augment.db(rng.uniform(-9.0, 0.0))) + played
+            joined.append((group, audio))
+        return joined
 
     def _single(
         self, track: Track, names: tuple[str, ...], rng: np.random.Generator, spread: float = 0.15

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
-
 from rtsep.separators.registry import ModelPackage
 from rtsep.spec import UsageError
 from rtsep.training.config import TrainConfig
@@ -14,6 +12,7 @@ from rtsep.training.export import export
 from rtsep.training.loop import BEST, CHECKPOINT, Report, Trainer, validate
 
 CARD = "README.md"
+TITLES = {"band-split": "Causal band-split RNN", "causal-lstm": "Causal LSTM"}
 
 
 def release(config: TrainConfig, command: str, target: Path, about: str, report: Report) -> ModelPackage:
@@ -22,7 +21,8 @@ def release(config: TrainConfig, command: str, target: Path, about: str, report:
     Args:
         config: the run's.
         command: the command line that trained it, for the card.
-        target: the model's folder; its name is the model's. Replaced if it exists.
+        target: the model's folder; its name is the model's, and that of one of the run's streams if it has
+            such. Replaced if it exists.
         about: what the card says of the data: sources and licences, Markdown.
         report: told what is being done.
 
@@ -35,10 +35,8 @@ def release(config: TrainConfig, command: str, target: Path, about: str, report:
     if not (trainer.folder / checkpoint).exists():
         raise UsageError(f"nothing has been trained in {trainer.folder}")
     trainer.load(checkpoint)
-    network = trainer.averaged()
-    with torch.no_grad():
-        biases = network.to_masks.bias.view(len(network.config.stems), -1)
-        biases[network.config.stems.index("vocals")] += config.release.favour_vocals
+    network = trainer.averaged(config.release.streams.get(target.name))
+    network.favour("vocals", config.release.favour_vocals)
     scores: dict[str, float] = {}
     if config.data.validation:
         report(f"scoring step {trainer.step} on {config.data.validation}")
@@ -47,12 +45,13 @@ def release(config: TrainConfig, command: str, target: Path, about: str, report:
     minutes = trainer.seconds_spent / 60.0
     latency = 1000.0 * network.spec.algorithmic_latency / network.spec.sample_rate
     parameters = sum(p.numel() for p in network.parameters())
+    kind = TITLES[network.architecture]
     package = export(
         network,
         target.parent,
         target.name,
-        title=f"Causal LSTM, {latency:.0f} ms",
-        description=f"Four stems from one causal LSTM of {parameters / 1e6:.1f} M parameters.",
+        title=f"{kind}, {latency:.0f} ms",
+        description=f"Four stems from one {kind} of {parameters / 1e6:.1f} M parameters.",
         version="1",
         licence="MIT",
         scores=scores,

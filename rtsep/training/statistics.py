@@ -18,7 +18,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rtsep.separators.causal_lstm import CausalLSTM
+from rtsep.dsp.windows import asymmetric_pair
+from rtsep.separators.mask_network import MaskNetwork
 
 Floats = NDArray[np.float32]
 
@@ -43,20 +44,34 @@ class Statistics:
 
 
 class StatisticsExtractor:
-    """Turns waveforms of known parts into `Statistics` for one network's windows and bands."""
+    """Turns waveforms of known parts into `Statistics` for one network's bands.
 
-    def __init__(self, network: CausalLSTM) -> None:
+    Args:
+        network: whose frames, bands and features.
+        windows: lengths of the synthesis windows that a call may choose from; the network's own if none.
+
+    Raises:
+        UsageError: for a length that makes no pair with the network's analysis window.
+    """
+
+    def __init__(self, network: MaskNetwork, windows: tuple[int, ...] = ()) -> None:
         self.network = network
+        c = network.config
+        self.windows = [
+            torch.from_numpy(asymmetric_pair(c.analysis, w, w // 2)[0]) for w in windows or (c.synthesis,)
+        ]
         triangles = network.to_bins.numpy()  # (bands, bins), at most two bands a bin
         self.lower = np.argmax(triangles > 0.0, axis=0).astype(np.int64)
         self.share = triangles[self.lower, np.arange(triangles.shape[1])].astype(np.float32)
         self.rotate = network.config.channels == 2 and network.config.stereo == "mid-side"
 
     @torch.no_grad()
-    def __call__(self, parts: Tensor, groups: Tensor) -> Statistics:
-        """parts: (parts, channels, samples); groups: (parts, stems). A batch of one."""
+    def __call__(self, parts: Tensor, groups: Tensor, window: int = 0) -> Statistics:
+        """parts: (parts, channels, samples); groups: (parts, stems); the window's number. A batch of one."""
         used = int(groups.amax(dim=1).sum())
-        spectra = self.network.analyse(parts[:used])  # (parts, time, channels, bins)
+        every = self.network.config.phases
+        # (parts, time, channels, bins)
+        spectra = self.network.analyse(parts[:used], every, self.windows[window])
         features = self.network.features(torch.view_as_real(spectra.sum(dim=0, keepdim=True)))
         _, time, channels, _ = spectra.shape
         bands = self.network.bands

@@ -50,7 +50,8 @@ def test_every_architecture_builds_with_its_defaults() -> None:
 
 def test_what_does_not_exist_is_said() -> None:
     with pytest.raises(
-        ModelError, match="no architecture is called 'oracle'; there are: cadenza-tasnet, causal-lstm"
+        ModelError,
+        match="no architecture is called 'oracle'; there are: band-split, cadenza-tasnet, causal-lstm",
     ):
         build("oracle", {})
     with pytest.raises(ModelError, match="conv-tasnet: config field 'magic'"):

@@ -1,4 +1,4 @@
-"""Causal LSTM: sizes, state, and stems that sum to the mixture."""
+"""Networks that mask in bands: sizes, state, and stems that sum to the mixture."""
 
 from __future__ import annotations
 
@@ -7,16 +7,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from pydantic import ValidationError
 
-from rtsep.separators.causal_lstm import CausalLSTM, CausalLSTMConfig
+from rtsep.separators.catalogue import build
+from rtsep.separators.mask_network import MaskNetwork
 from rtsep.spec import RtsepError
 from tests.models import build_tiny_network
 
+pytestmark = pytest.mark.parametrize("architecture", ["band-split", "causal-lstm"])
+
 
 @pytest.mark.parametrize("channels,stems", [(1, ("a", "b")), (2, ("a", "b", "c")), (2, ("a",))])
-def test_shapes_follow_the_config(channels: int, stems: tuple[str, ...]) -> None:
-    network = build_tiny_network("causal-lstm", channels=channels, stems=list(stems))
+def test_shapes_follow_the_config(architecture: str, channels: int, stems: tuple[str, ...]) -> None:
+    network = build_tiny_network(architecture, channels=channels, stems=list(stems))
     with torch.no_grad():
         assert network(torch.randn(3, channels, 1001)).shape == (3, len(stems), channels, 1001)
         state = network.init_state(3)
@@ -30,8 +32,8 @@ def test_shapes_follow_the_config(channels: int, stems: tuple[str, ...]) -> None
 
 @pytest.mark.parametrize("stereo", ["left-right", "mid-side"])
 @pytest.mark.parametrize("samples", [1, 127, 128, 5000])
-def test_stems_sum_to_the_mixture(stereo: str, samples: int) -> None:
-    network = build_tiny_network("causal-lstm", stereo=stereo)
+def test_stems_sum_to_the_mixture(architecture: str, stereo: str, samples: int) -> None:
+    network = build_tiny_network(architecture, stereo=stereo)
     mix = torch.randn(2, 2, samples)
     with torch.no_grad():
         stems = network(mix)
@@ -39,9 +41,9 @@ def test_stems_sum_to_the_mixture(stereo: str, samples: int) -> None:
     np.testing.assert_allclose(stems.sum(dim=1), mix, atol=2e-6)
 
 
-def test_frames_at_once_equal_frames_one_by_one() -> None:
-    network = build_tiny_network("causal-lstm")
-    assert isinstance(network, CausalLSTM)
+def test_frames_at_once_equal_frames_one_by_one(architecture: str) -> None:
+    network = build_tiny_network(architecture)
+    assert isinstance(network, MaskNetwork)
     # Bins of noise at this level are about as large as samples at full scale.
     mix = 0.05 * torch.randn(2, 2, 4000)
     with torch.no_grad():
@@ -55,9 +57,9 @@ def test_frames_at_once_equal_frames_one_by_one() -> None:
         np.testing.assert_allclose(state[name], last[name], atol=1e-5)
 
 
-def test_a_song_in_two_parts_goes_on_where_it_stopped() -> None:
-    network = build_tiny_network("causal-lstm")
-    assert isinstance(network, CausalLSTM)
+def test_a_song_in_two_parts_goes_on_where_it_stopped(architecture: str) -> None:
+    network = build_tiny_network(architecture)
+    assert isinstance(network, MaskNetwork)
     with torch.no_grad():
         spectrum = network.analyse(torch.randn(1, 2, 4000))
         whole, _ = network.separate_spectrum(spectrum, network.init_state(1))
@@ -66,8 +68,8 @@ def test_a_song_in_two_parts_goes_on_where_it_stopped() -> None:
     np.testing.assert_allclose(torch.cat([first, second], dim=1), whole, atol=2e-5)
 
 
-def test_a_step_leaves_its_state_alone() -> None:
-    network = build_tiny_network("causal-lstm")
+def test_a_step_leaves_its_state_alone(architecture: str) -> None:
+    network = build_tiny_network(architecture)
     frame = torch.randn(1, 2, 257, 2)
     with torch.no_grad():
         _, state = network.step(frame, network.init_state(1))
@@ -78,24 +80,24 @@ def test_a_step_leaves_its_state_alone() -> None:
     assert all(torch.equal(saved[name], state[name]) for name in saved)
 
 
-def test_silence_gives_silence() -> None:
-    network = build_tiny_network("causal-lstm")
+def test_silence_gives_silence(architecture: str) -> None:
+    network = build_tiny_network(architecture)
     with torch.no_grad():
         stems = network(torch.zeros(1, 2, 2000))
     assert torch.equal(stems, torch.zeros(1, 4, 2, 2000))
 
 
-def test_a_centred_sound_stays_centred_with_mid_and_side_masks() -> None:
-    network = build_tiny_network("causal-lstm", stereo="mid-side")
+def test_a_centred_sound_stays_centred_with_mid_and_side_masks(architecture: str) -> None:
+    network = build_tiny_network(architecture, stereo="mid-side")
     mono = torch.randn(1, 1, 3000)
     with torch.no_grad():
         stems = network(mono.expand(1, 2, 3000))
     np.testing.assert_allclose(stems[:, :, 0], stems[:, :, 1], atol=1e-6)
 
 
-def test_masks_reach_beyond_the_bandwidth() -> None:
+def test_masks_reach_beyond_the_bandwidth(architecture: str) -> None:
     # The input is cropped; the output is not: what lies above is shared out like the topmost band.
-    network = build_tiny_network("causal-lstm", bandwidth=8000.0)
+    network = build_tiny_network(architecture, bandwidth=8000.0)
     time = torch.arange(8000) / 44100
     tone = torch.sin(2 * torch.pi * 18000.0 * time).expand(1, 2, 8000)
     with torch.no_grad():
@@ -117,26 +119,15 @@ def test_masks_reach_beyond_the_bandwidth() -> None:
         {"magic": 1},
     ],
 )
-def test_impossible_configs_are_refused(change: dict[str, Any]) -> None:
-    with pytest.raises((RtsepError, ValidationError)):
-        CausalLSTM(CausalLSTMConfig(**change))
+def test_impossible_configs_are_refused(architecture: str, change: dict[str, Any]) -> None:
+    with pytest.raises(RtsepError):
+        build(architecture, change)
 
 
-def test_every_weight_learns() -> None:
-    network = build_tiny_network("causal-lstm").train()
+def test_every_weight_learns(architecture: str) -> None:
+    network = build_tiny_network(architecture).train()
     stems = network(torch.randn(1, 2, 3000))
     target = torch.randn(stems.shape, generator=torch.Generator().manual_seed(0))
     (stems * target).mean().backward()
     for name, parameter in network.named_parameters():
         assert parameter.grad is not None and parameter.grad.abs().max() > 0.0, name
-
-
-def test_untrained_cells_remember_from_a_frame_to_seconds() -> None:
-    network = CausalLSTM(CausalLSTMConfig(width=64))
-    lstms: Any = network.recurrence
-    for lstm in lstms:
-        # What one frame leaves of a cell that nothing is added to, as a number of frames.
-        forget = torch.sigmoid((lstm.bias_ih_l0 + lstm.bias_hh_l0)[64:128].detach())
-        memory = torch.sort(1.0 / (1.0 - forget)).values
-        assert float(memory[0]) < 2.5 and 300.0 < float(memory[-1]) < 400.0, "four seconds are 344 frames"
-        assert float(memory[32]) == pytest.approx(float(memory[-1]) ** 0.5, rel=0.3)

@@ -1,0 +1,215 @@
+"""Separators that mask a spectrum in bands: what all of them share, from samples to masked frames.
+
+Frames' windows may be asymmetric (`rtsep.dsp.windows`), neighbouring high bins share a decision
+(`rtsep.dsp.bands`), masks of all stems pass a softmax, so that they sum to one and the stems to the
+mixture, and masks may act on mid and side instead of left and right: a centred voice then leaves the side
+signal alone. What lies between the features and the masks is for each network to say.
+
+Axes in shapes below: batch, time (frames), channels, bins, bands, stems.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Literal
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+from torch.nn import functional
+
+from rtsep.dsp.bands import band_average, band_centres, band_interpolation
+from rtsep.dsp.windows import asymmetric_pair
+from rtsep.separators.network import CausalNetwork, State
+from rtsep.spec import STEMS, StreamSpec
+
+QUIET = 1e-8
+"""Power below which a band counts as silent: about -80 dB for one bin of a full-scale frame."""
+
+
+class MaskConfig(BaseModel):
+    """Frames, bands and channels of a masking separator.
+
+    Attributes:
+        sample_rate, channels, stems: the stream.
+        analysis, synthesis, hop: samples; the algorithmic latency is `synthesis`.
+        bandwidth: Hz up to which the input is looked at. The output is always full-band.
+        linear_below: Hz below which every bin is a band of its own.
+        wide_bands: number of bands from there to `bandwidth`.
+        stereo: whether masks act on left and right, or on mid and side.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    sample_rate: int = Field(44100, ge=8000, le=192000)
+    channels: Literal[1, 2] = 2
+    stems: tuple[str, ...] = STEMS
+    analysis: int = Field(2048, ge=64)
+    synthesis: int = Field(1024, ge=32)
+    hop: int = Field(512, ge=16)
+    bandwidth: float = Field(16000.0, gt=0.0)
+    linear_below: float = Field(4000.0, gt=0.0)
+    wide_bands: int = Field(96, ge=1)
+    stereo: Literal["left-right", "mid-side"] = "mid-side"
+
+    @property
+    def phases(self) -> int:
+        """Interleaved runs of frames that the network keeps apart: its state looks that many hops back."""
+        return 1
+
+
+class MaskNetwork(CausalNetwork):
+    """Masks the mixture's spectrum, band by band, with what it has heard so far.
+
+    Attributes:
+        config, spec: sizes, and the stream they make.
+        bands: number of bands; views: levels that the network sees of each.
+        input_mean, input_scale: (views * bands,) learnt normalisation of the features.
+        dropout: of the units between layers, while training. No part of the model.
+    """
+
+    domain = "spectrum"
+
+    synthesis_window: Tensor
+    analysis_window: Tensor
+    to_bands: Tensor
+    to_bins: Tensor
+
+    def __init__(self, config: MaskConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.spec = StreamSpec(
+            config.sample_rate, config.channels, config.stems, config.hop, config.synthesis - config.hop
+        )
+        bins = config.analysis // 2 + 1
+        centres = band_centres(
+            bins,
+            config.sample_rate / config.analysis,
+            config.linear_below,
+            config.bandwidth,
+            config.wide_bands,
+        )
+        self.bands = len(centres)
+        # With two channels the network sees left, right, mid and side: their levels tell where a
+        # sound stands, which magnitudes of left and right alone do not.
+        self.views = 4 if config.channels == 2 else 1
+        analysis, synthesis = asymmetric_pair(config.analysis, config.synthesis, config.hop)
+        constants: dict[str, np.ndarray] = {
+            "analysis_window": analysis,
+            "synthesis_window": synthesis,
+            "to_bands": band_average(bins, centres),
+            "to_bins": band_interpolation(bins, centres),
+        }
+        for name, value in constants.items():
+            self.register_buffer(name, torch.from_numpy(value), persistent=False)
+        self.input_mean = nn.Parameter(torch.zeros(self.views * self.bands))
+        self.input_scale = nn.Parameter(torch.ones(self.views * self.bands))
+        self.dropout = 0.0
+
+    # -- what a network adds -----------------------------------------------------------------------
+
+    @abstractmethod
+    def decide(self, features: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        """Features of many frames to their masks before the softmax, and the state after them.
+
+        Args:
+            features: (batch, time, views * bands), as `features` gives them.
+            state: to go on from; zero if None.
+
+        Returns:
+            (batch, time, stems, channels, bands), and the state after the last frame.
+        """
+
+    @abstractmethod
+    def decide_once(self, features: Tensor, state: State) -> tuple[Tensor, State]:
+        """`decide` for one frame, (batch, views * bands), written so that a graph of it is small."""
+
+    def decide_phase(self, features: Tensor) -> Tensor:
+        """`decide` from silence for frames of one phase, `config.phases` hops apart, as training has them."""
+        return self.decide(features)[0]
+
+    @abstractmethod
+    def favour(self, stem: str, logits: float) -> None:
+        """Add a constant to a stem's masks before the softmax, for good."""
+
+    @abstractmethod
+    def soften(self, factor: float) -> None:
+        """Scale what the last layer adds to its biases: an untrained network's masks are noise otherwise."""
+
+    # -- whole signals ---------------------------------------------------------------------------
+
+    def forward(self, mix: Tensor) -> Tensor:
+        """(batch, channels, samples) to (batch, stems, channels, samples), aligned."""
+        spectrum = self.analyse(mix)
+        stems, _ = self.separate_spectrum(spectrum, self.init_state(mix.shape[0]))
+        return self.synthesise(stems, mix.shape[-1])
+
+    def analyse(self, signal: Tensor, every: int = 1, window: Tensor | None = None) -> Tensor:
+        """Frames of (..., channels, samples): complex (..., time, channels, bins).
+
+        Frame t ends with the last sample of hop t * `every`; with 1, as the stream's does; silence
+        precedes the first. Enough frames follow to complete the last sample. `window`, (analysis,), stands
+        in for the network's own.
+        """
+        c = self.config
+        samples = signal.shape[-1]
+        hops = -(-(samples + self.spec.delay) // c.hop)
+        padded = functional.pad(signal, (c.analysis - c.hop, hops * c.hop - samples))
+        frames = padded.unfold(-1, c.analysis, c.hop * every)
+        frames = frames * (self.analysis_window if window is None else window)
+        return torch.fft.rfft(frames).transpose(-3, -2)
+
+    def synthesise(self, spectrum: Tensor, samples: int) -> Tensor:
+        """Overlap-add: complex (batch, time, stems, channels, bins) to (batch, stems, channels, samples)."""
+        c = self.config
+        batch, time, stems, channels, _ = spectrum.shape
+        frames = torch.fft.irfft(spectrum, n=c.analysis)[..., -c.synthesis :] * self.synthesis_window
+        columns = frames.permute(0, 2, 3, 4, 1).reshape(-1, c.synthesis, time)
+        total = (time - 1) * c.hop + c.synthesis
+        summed = functional.fold(columns, (1, total), (1, c.synthesis), stride=(1, c.hop))
+        delay = self.spec.delay
+        return summed.reshape(batch, stems, channels, total)[..., delay : delay + samples]
+
+    def separate_spectrum(self, spectrum: Tensor, state: State) -> tuple[Tensor, State]:
+        """Complex (batch, time, channels, bins) to complex (batch, time, stems, channels, bins)."""
+        x = torch.view_as_real(spectrum)
+        logits, after = self.decide(self.features(x), state)
+        return torch.view_as_complex(self._apply_masks(x, logits)), after
+
+    # -- one frame at a time ---------------------------------------------------------------------
+
+    def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        """One frame: (batch, channels, bins, 2) to (batch, stems, channels, bins, 2)."""
+        frame = x.unsqueeze(1)
+        logits, after = self.decide_once(self.features(frame)[:, 0], state)
+        return self._apply_masks(frame, logits.unsqueeze(1))[:, 0], after
+
+    # -- the parts both share ----------------------------------------------------------------------
+
+    def features(self, x: Tensor) -> Tensor:
+        """Log power of each view in each band.
+
+        (batch, time, channels, bins, 2) to (batch, time, views * bands).
+        """
+        if self.config.channels == 2:
+            left, right = x[:, :, 0], x[:, :, 1]
+            half = 0.5**0.5
+            x = torch.stack((left, right, (left + right) * half, (left - right) * half), dim=2)
+        power = x[..., 0] * x[..., 0] + x[..., 1] * x[..., 1]
+        # A frame's bin grows with the window's length; dividing by it makes QUIET a level.
+        level = power @ self.to_bands / self.config.analysis
+        return torch.log(level + QUIET).flatten(2)
+
+    def normalise(self, features: Tensor) -> Tensor:
+        """Features as the first layer takes them: about zero, and one wide."""
+        return (features - self.input_mean) * self.input_scale
+
+    def _apply_masks(self, x: Tensor, logits: Tensor) -> Tensor:
+        masks = (torch.softmax(logits, dim=2) @ self.to_bins).unsqueeze(-1)
+        if self.config.channels == 1 or self.config.stereo == "left-right":
+            return masks * x.unsqueeze(2)
+        left, right = x[:, :, 0], x[:, :, 1]
+        mid = masks[:, :, :, 0] * (left + right).unsqueeze(2)
+        side = masks[:, :, :, 1] * (left - right).unsqueeze(2)
+        return 0.5 * torch.stack((mid + side, mid - side), dim=3)
