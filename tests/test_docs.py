@@ -21,8 +21,8 @@ from benchmarks import readme_scores
 from rtsep.cli.main import COMMANDS, build_app
 from rtsep.separators.band_split import BandSplitConfig
 from rtsep.separators.causal_lstm import CausalLSTMConfig
-from rtsep.separators.mask_network import MaskConfig
 from rtsep.separators.manifest import Manifest
+from rtsep.separators.mask_network import MaskConfig
 from rtsep.training.config import DataConfig, MixConfig, OptimiserConfig, ReleaseConfig, TrainConfig
 from tests.models import build_tiny_model
 
