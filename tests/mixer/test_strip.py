@@ -30,13 +30,6 @@ def test_truth_table(strips: list[ChannelStrip]) -> None:
             assert gains[k] == pytest.approx(10 ** (strip.gain_db / 20), rel=1e-12)
 
 
-@given(strips_strategy)
-def test_bypass_is_unity_whatever_is_set(strips: list[ChannelStrip]) -> None:
-    before = [ChannelStrip(s.gain_db, s.mute, s.solo) for s in strips]
-    assert (effective_gains(strips, bypass=True) == 1.0).all()
-    assert strips == before
-
-
 def test_untouched_strips_are_exactly_one() -> None:
     assert (effective_gains([ChannelStrip()] * 4) == 1.0).all()
 
