@@ -308,6 +308,10 @@ class Desk:
         with self._changed:
             return {a: self.get(a) for a, parameter in self._parameters.items() if parameter.recalled}
 
+    def defaults(self) -> dict[str, Value]:
+        """What a snapshot of an untouched desk holds."""
+        return {a: parameter.default for a, parameter in self._parameters.items() if parameter.recalled}
+
     def capture(self, name: str) -> None:
         """Keep all that is set under a name, and in the file if there is one.
 

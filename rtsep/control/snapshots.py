@@ -34,7 +34,7 @@ def check_name(name: str) -> str:
     """
     if not _NAME.fullmatch(name):
         raise UsageError(
-            f"snapshot {name!r}: a name is up to 64 letters, digits, spaces, - and _, and no space first"
+            f"snapshot {name!r}: a name is letters, digits, spaces, - and _, 64 at most, no space first"
         )
     return name
 
