@@ -202,6 +202,8 @@ def live(
             desk.set_dry_wet(dry_wet)
         if limiter is not None:
             desk.set_limiter(limiter)
+        if fade is not None:
+            desk.fade_ms = fade
         wanted = desk.snapshot()
         if record is not None:
             assert engine.recorder is not None
@@ -212,7 +214,6 @@ def live(
         notes = {stem: _note(desk, stem) for stem in stems}
         if fade:
             # The limiter is on from the first sound; nothing else is.
-            desk.fade_ms = fade
             guarded = {address: wanted[address] for address in ("master/limiter", "master/ceiling")}
             desk.apply({**desk.defaults(), **guarded})
         late = report.milliseconds(report.total)
