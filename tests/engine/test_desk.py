@@ -76,8 +76,7 @@ def test_around_the_mix_the_input_is_heard_bit_for_bit(
 
     out, _, latency = through_file(stream, audio, prepare=prepare)
     due = delayed(audio, latency, out.shape[1])
-    # At the very beginning the callback fades from its own dry signal to the worker's: the same, rounded.
-    assert np.abs(out - due).max() < 1e-7
+    # Set on an engine that is open, it begins with a ramp.
     assert np.array_equal(out[:, 1024:], due[:, 1024:])
 
 
