@@ -313,13 +313,26 @@ def test_a_snapshot_is_where_it_begins_and_options_are_stronger(models: str, tmp
     ],
 )
 def test_settings_that_cannot_be_are_one_line(
-    models: str, tmp_path: Path, options: tuple[str, ...], words: str
+    models: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    options: tuple[str, ...],
+    words: str,
 ) -> None:
     (tmp_path / "two.toml").write_text("format = 1\n[snapshots.a]\n[snapshots.b]\n")
     (tmp_path / "bad.toml").write_text("so it goes")
-    result = rtsep("live", "--null", "--seconds", "0.2", *options, cwd=tmp_path)
-    assert result.returncode == 2
-    assert words in one_line(result)
+    monkeypatch.chdir(tmp_path)
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.raises(SystemExit) as left:
+            main.main(["live", "--null", "--seconds", "0.2", *options])
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert left.value.code == 2
+    said = capsys.readouterr()
+    (line,) = said.err.splitlines()
+    assert said.out == "" and line.startswith("rtsep: ") and words in line
 
 
 def test_a_request_to_terminate_ends_it_too(models: str, tmp_path: Path) -> None:
