@@ -1,10 +1,12 @@
 """The live engine on a real JACK server while the controlling process is under load: is anything lost?
 
     python -m benchmarks.engine_under_load [--model live] [--seconds 60] [--period 128] [--together]
+                                           [--clients 4]
 
 The server has no sound card (dummy driver, 44.1 kHz). The engine runs in its process with the full model.
 This process, which steers it, holds the GIL 25 ms at a time, spins, or collects garbage, one after the other
-for `--seconds` each, or all three at once with `--together`. Counted are the periods that the server ran and
+for `--seconds` each, or all three at once with `--together`; all the while `--clients` threads of it move
+everything that a desk has. Counted are the periods that the server ran and
 the audio callback did not, and times at which a hop was not there when it was due.
 """
 
@@ -25,7 +27,7 @@ from benchmarks.machine import RESULTS, write
 from benchmarks.models import add_model_argument, open_model
 from rtsep.engine.telemetry import Telemetry
 from tests.jack_server import JackServer
-from tests.realtime.loads import LOADS, under
+from tests.realtime.loads import LOADS, gesturing, under
 from tests.realtime.witness import JackClock
 
 LOOKS = 20
@@ -78,13 +80,14 @@ def look(engine: rtsep.Engine, clock: JackClock, period: int) -> tuple[int, int,
 
 
 def spell(
-    engine: rtsep.Engine, clock: JackClock, period: int, loads: Sequence[str], seconds: float
+    engine: rtsep.Engine, clock: JackClock, period: int, loads: Sequence[str], seconds: float, clients: int
 ) -> Outcome:
-    """One measurement under the loads given, which may be none."""
+    """One measurement under the loads given, which may be none, with so many clients at the desk."""
     first, behind_before, before = look(engine, clock, period)
     with contextlib.ExitStack() as stack:
         for load in loads:
             stack.enter_context(under(load))
+        stack.enter_context(gesturing(engine.desk, clients))
         time.sleep(seconds)
     last, behind_after, after = look(engine, clock, period)
     return Outcome(
@@ -109,6 +112,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60.0, help="under each load (default 60)")
     parser.add_argument("--period", type=int, default=128, help="frames per callback (default 128)")
     parser.add_argument("--together", action="store_true", help="all loads at once, for `--seconds`")
+    parser.add_argument("--clients", type=int, default=0, help="threads at the desk (default 0)")
     parser.add_argument(
         "--json", type=Path, default=RESULTS / "engine_under_load.json", help="where the figures go"
     )
@@ -124,7 +128,7 @@ def main() -> None:
         clock = JackClock()
         time.sleep(SETTLING_SECONDS)
         for loads in plan:
-            outcomes.append(spell(engine, clock, server.period, loads, arguments.seconds))
+            outcomes.append(spell(engine, clock, server.period, loads, arguments.seconds, arguments.clients))
         clock.close()
         telemetry, latency = engine.telemetry(), engine.latency
     table = Table(title=f"{package.name} on JACK, {server.period} frames, the controlling process under load")
@@ -147,6 +151,7 @@ def main() -> None:
         "model": package.name,
         "period": server.period,
         "sample_rate": server.rate,
+        "clients": arguments.clients,
         "allowance": latency.allowance,
         "stream_latency": latency.stream,
         "outcomes": [{**asdict(o), "load": o.load.splitlines()} for o in outcomes],

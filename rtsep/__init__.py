@@ -30,7 +30,8 @@ from rtsep.spec import (
 )
 
 if TYPE_CHECKING:
-    from rtsep.engine.facade import Engine
+    from rtsep.control.desk import Desk
+    from rtsep.control.facade import Engine
     from rtsep.engine.inprocess import InProcessEngine
     from rtsep.engine.separator import Separator, load
     from rtsep.engine.telemetry import Telemetry
@@ -38,7 +39,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Engine": "rtsep.engine.facade",
+    "Desk": "rtsep.control.desk",
+    "Engine": "rtsep.control.facade",
     "InProcessEngine": "rtsep.engine.inprocess",
     "Separator": "rtsep.engine.separator",
     "Telemetry": "rtsep.engine.telemetry",
@@ -49,6 +51,7 @@ __all__ = [
     "STEMS",
     "AudioFileError",
     "BackendError",
+    "Desk",
     "DeviceError",
     "Engine",
     "InProcessEngine",

@@ -24,6 +24,7 @@ LAYERS = (
     "io",
     "mixer",
     "engine",
+    "control",
     "evaluation",
     "training",
     "importing",

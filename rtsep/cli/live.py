@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from rtsep.cli.meters import Display
+    from rtsep.control.desk import Desk
     from rtsep.engine.process import ProcessEngine
     from rtsep.engine.recorder import Recorder
 
@@ -54,6 +55,38 @@ def live(
     gain: Annotated[
         list[str] | None,
         typer.Option("--gain", metavar="STEM=DB", help="Such as drums=-6; up to +12; may be repeated."),
+    ] = None,
+    pan: Annotated[
+        list[str] | None,
+        typer.Option("--pan", metavar="STEM=PLACE", help="From -1 (left) to 1 (right); may be repeated."),
+    ] = None,
+    master: Annotated[
+        float | None, typer.Option(metavar="DB", help="Level of all that is heard, up to +12.  [default: 0]")
+    ] = None,
+    limiter: Annotated[
+        bool | None,
+        typer.Option("--limiter/--no-limiter", help="Let no sample exceed full scale.  [default: limiter]"),
+    ] = None,
+    dry_wet: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE", help="Of the mix against the delayed input, 1 (the mix) to 0.  [default: 1]"
+        ),
+    ] = None,
+    fade: Annotated[
+        float | None,
+        typer.Option(
+            metavar="MS",
+            help="Begin with the music as it is, and go in this time to what is set.  [default: 0]",
+            min=0.0,
+        ),
+    ] = None,
+    snapshot: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE[#NAME]",
+            help="Begin with what a file of snapshots holds; options given here are stronger.",
+        ),
     ] = None,
     out_map: Annotated[
         list[str] | None,
@@ -102,7 +135,7 @@ def live(
 
     Example: rtsep live --input Scarlett --output Scarlett --mute vocals
     """
-    from rtsep.cli.stem_options import check_stems, parse_gains, parse_out_map
+    from rtsep.cli.stem_options import check_stems, parse_gains, parse_out_map, parse_pans
     from rtsep.separators.registry import find
 
     if null and (input is not None or output is not None):
@@ -110,14 +143,17 @@ def live(
     package = find(model)
     spec, stems = package.spec, package.spec.stems
     channels = parse_out_map(out_map or (), stems)
-    gains = parse_gains(gain or (), stems)
+    gains, pans = parse_gains(gain or (), stems), parse_pans(pan or (), stems)
     muted, soloed = check_stems("--mute", mute or (), stems), check_stems("--solo", solo or (), stems)
+
+    file, snapshot_name = _split_snapshot(snapshot)
 
     # Here and not above: help and refusals should not wait for numerical libraries.
     from rich.console import Console
 
     from rtsep.cli.meters import open_display, summary
     from rtsep.cli.tables import latency_table
+    from rtsep.control.desk import Desk
     from rtsep.engine.options import EngineOptions, routes
     from rtsep.engine.process import ProcessEngine
     from rtsep.engine.recorder import Recorder
@@ -145,20 +181,41 @@ def live(
     )
     console = Console(highlight=False)
     recorder: Recorder | None = None
+    if file is not None and not file.is_file():
+        raise UsageError(f"{file}: no such file of snapshots")
     with contextlib.closing(ProcessEngine(options, record=record is not None)) as engine:
+        desk = Desk(engine.board, engine.telemetry, file)
+        desk.set_limiter()
+        if file is not None:
+            desk.recall(snapshot_name or _only(desk, file))
         for stem, db in gains.items():
-            engine.board.set_gain(stem, db)
+            desk.set_gain(stem, db)
+        for stem, place in pans.items():
+            desk.set_pan(stem, place)
         for stem in muted:
-            engine.board.set_mute(stem)
+            desk.set_mute(stem)
         for stem in soloed:
-            engine.board.set_solo(stem)
+            desk.set_solo(stem)
+        if master is not None:
+            desk.set_master(master)
+        if dry_wet is not None:
+            desk.set_dry_wet(dry_wet)
+        if limiter is not None:
+            desk.set_limiter(limiter)
+        if fade is not None:
+            desk.fade_ms = fade
+        wanted = desk.snapshot()
         if record is not None:
             assert engine.recorder is not None
             recorder = Recorder(engine.recorder, record, stems, spec.sample_rate, spec.channels)
         with console.status("loading the model and asking the device") if console.is_terminal else _nothing():
             report = engine.open()
         console.print(latency_table(report))
-        notes = _notes(stems, gains, muted, soloed)
+        notes = {stem: _note(desk, stem) for stem in stems}
+        if fade:
+            # The limiter is on from the first sound; nothing else is.
+            guarded = {address: wanted[address] for address in ("master/limiter", "master/ceiling")}
+            desk.apply({**desk.defaults(), **guarded})
         late = report.milliseconds(report.total)
         title = f"{package.name}   {report.sample_rate} Hz   {late:.0f} ms late"
         if recorder is not None:
@@ -166,6 +223,8 @@ def live(
         try:
             with _interruptible() as stopping:
                 engine.start()
+                if fade:
+                    desk.apply(wanted, fade)
                 with open_display(console, notes, title) as display:
                     _watch(engine, display, recorder, stopping, seconds)
                 engine.stop()
@@ -224,16 +283,33 @@ def _close_recording(console: Console, recorder: Recorder | None, lost: int) -> 
     return 0
 
 
-def _notes(
-    stems: tuple[str, ...], gains: dict[str, float], muted: tuple[str, ...], soloed: tuple[str, ...]
-) -> dict[str, str]:
-    """What was set, in words, by stem."""
-    notes = {}
-    for stem in stems:
-        words = [f"{gains[stem]:+g} dB"] if stem in gains else []
-        words += ["muted"] if stem in muted else ["solo"] if stem in soloed else []
-        notes[stem] = "  ".join(words)
-    return notes
+def _split_snapshot(text: str | None) -> tuple[Path | None, str]:
+    """The file and, where one is given behind a #, the name."""
+    if text is None:
+        return None, ""
+    file, _, name = text.partition("#")
+    if not file:
+        raise UsageError(f"--snapshot {text}: write FILE or FILE#NAME")
+    return Path(file), name
+
+
+def _only(desk: Desk, file: Path) -> str:
+    """The name of the one snapshot that a file holds."""
+    if len(desk.snapshots) != 1:
+        known = ", ".join(desk.snapshots) or "none"
+        raise UsageError(f"--snapshot {file}: which one? Write {file}#NAME; there are: {known}")
+    return desk.snapshots[0]
+
+
+def _note(desk: Desk, stem: str) -> str:
+    """What is set for a stem, in words."""
+    gain, pan = float(desk.get(f"stem/{stem}/gain")), float(desk.get(f"stem/{stem}/pan"))
+    words = [f"{gain:+g} dB"] if gain else []
+    words += [f"pan {pan:+g}"] if pan else []
+    words += ["turned over"] if desk.get(f"stem/{stem}/polarity") else []
+    muted, soloed = desk.get(f"stem/{stem}/mute"), desk.get(f"stem/{stem}/solo")
+    words += ["muted"] if muted else ["solo"] if soloed else []
+    return "  ".join(words)
 
 
 @contextlib.contextmanager

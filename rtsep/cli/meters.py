@@ -20,6 +20,8 @@ FLOOR_DB = -60.0
 LOUD_DB, HOT_DB = -12.0, -3.0
 """From where a meter is yellow, and red."""
 BAR_CELLS = 36
+SHOWN_REDUCTION_DB = -0.1
+"""Less than that of the limiter's work is not worth a line."""
 LINE_SECONDS = 5.0
 """Between two lines where there is no terminal."""
 
@@ -136,6 +138,8 @@ def meters(telemetry: Telemetry, notes: dict[str, str], title: str, highest: flo
         _hops(telemetry),
         _health(telemetry),
     ]
+    if telemetry.reduction_db < SHOWN_REDUCTION_DB:
+        lines.append(Text(f"limiter {telemetry.reduction_db:.1f} dB", style="yellow"))
     if highest > 1.0:
         lines.append(
             Text(f"over full scale by {decibels(highest):.1f} dB: turn a gain down", style="bold red")

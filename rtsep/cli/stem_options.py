@@ -1,4 +1,4 @@
-"""Options that name stems: `--gain vocals=-6` and `--out-map vocals=3,4`."""
+"""Options that name stems: `--gain vocals=-6`, `--pan drums=-0.5` and `--out-map vocals=3,4`."""
 
 from __future__ import annotations
 
@@ -22,6 +22,28 @@ def parse_gains(given: Iterable[str], stems: tuple[str, ...]) -> dict[str, float
         except ValueError:
             raise UsageError(f"--gain {text}: {value!r} is not a number of dB") from None
     return gains
+
+
+def parse_pans(given: Iterable[str], stems: tuple[str, ...]) -> dict[str, float]:
+    """Places by stem, from -1 (left) to 1 (right), from texts such as "drums=-0.5", "bass=left".
+
+    Raises:
+        UsageError: as `parse_gains`, and for a place beyond the ends.
+    """
+    places: dict[str, float] = {}
+    for text in given:
+        stem, value = _split("--pan", text, stems, places, "STEM=PLACE, such as drums=-0.5")
+        try:
+            place = {"left": -1.0, "centre": 0.0, "right": 1.0}.get(value.lower())
+            place = float(value) if place is None else place
+        except ValueError:
+            raise UsageError(
+                f"--pan {text}: {value!r} is neither a number nor left, centre or right"
+            ) from None
+        if not -1.0 <= place <= 1.0:
+            raise UsageError(f"--pan {text}: {value} is not between -1 (left) and 1 (right)")
+        places[stem] = place
+    return places
 
 
 def parse_out_map(given: Iterable[str], stems: tuple[str, ...]) -> dict[str, tuple[int, ...]]:

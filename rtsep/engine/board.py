@@ -7,11 +7,16 @@ whole; nothing needs a lock, and neither side can hold up the other.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
+from rtsep.dsp.gains import db_to_linear
+from rtsep.dsp.kernel import Doubles
 from rtsep.engine.telemetry import BUCKETS, HopTimes, Telemetry
+from rtsep.mixer.master import MasterStrip
 from rtsep.mixer.strip import ChannelStrip
 from rtsep.spec import UsageError
 
@@ -19,6 +24,8 @@ MAX_STEMS = 16
 MAX_CHANNELS = 64
 ERROR_BYTES = 512
 HIGHEST_DB = 12.0
+LOWEST_CEILING_DB = -24.0
+LONGEST_FADE_MS = 600_000.0
 STATES = ("starting", "running", "stopped", "failed")
 
 PORT_COUNTERS = (
@@ -35,7 +42,18 @@ _LAYOUT = np.dtype(
         ("gain_db", "f8", MAX_STEMS),
         ("mute", "i8", MAX_STEMS),
         ("solo", "i8", MAX_STEMS),
+        ("pan", "f8", MAX_STEMS),
+        ("inverted", "i8", MAX_STEMS),
+        ("send", "f8", MAX_STEMS),
+        ("fade_ms", "f8", MAX_STEMS),
+        ("master_db", "f8"),
+        ("dry", "f8"),
+        ("limiter", "i8"),
+        ("ceiling_db", "f8"),
+        ("master_fade_ms", "f8"),
         ("bypass", "i8"),
+        ("panic", "i8"),
+        ("pending", "i8"),
         ("revision", "i8"),
         ("epoch", "i8"),
         ("stop", "i8"),
@@ -52,6 +70,7 @@ _LAYOUT = np.dtype(
         ("record_lost", "i8"),
         ("port", "i8", len(PORT_COUNTERS)),
         ("levels", "f8", MAX_STEMS),
+        ("reduction", "f8"),
         ("peaks", "f8", MAX_CHANNELS),
         ("out_channels", "i8"),
         ("error_length", "i8"),
@@ -61,13 +80,22 @@ _LAYOUT = np.dtype(
 )
 
 
+_HIGHEST_SEND = db_to_linear(HIGHEST_DB)
+
+
+def check_fade(fade_ms: float) -> None:
+    """Raises a UsageError when a fade is not from 0 to `LONGEST_FADE_MS`."""
+    if not 0.0 <= fade_ms <= LONGEST_FADE_MS:
+        raise UsageError(f"a fade of {fade_ms} ms is not between 0 and {LONGEST_FADE_MS:g}")
+
+
 class Board:
     """Named access to the board's memory.
 
     Args:
         stems: names, in the model's order.
         buffer: at least `Board.size_bytes()` bytes, zeroed or an existing board's; own memory if None.
-            Zeros are the defaults: every stem at 0 dB.
+            Zeros are the defaults: every stem at 0 dB in the middle, no sends, the master open, no limiter.
 
     Raises:
         UsageError: for a stem that the model does not have.
@@ -95,27 +123,104 @@ class Board:
         except ValueError:
             raise UsageError(f"no stem {stem!r}: this model has {', '.join(self.stems)}") from None
 
-    def set_gain(self, stem: str, db: float) -> None:
-        """Gain of a stem in dB, -inf to +12; reached by a ramp."""
+    @contextmanager
+    def change(self) -> Iterator[None]:
+        """What is set within is one change: the engine sees all of it or nothing.
+
+        While the word `pending` is set the worker leaves the parameters alone, which costs it one look.
+        Changes may be nested; they must come from one thread at a time.
+        """
+        outermost = not self.words["pending"]
+        self.words["pending"] = 1
+        try:
+            yield
+        finally:
+            if outermost:
+                # Written after the parameters, so that whoever sees the new revision sees them too.
+                self.words["revision"] += 1
+                self.words["pending"] = 0
+
+    def set_gain(self, stem: str, db: float, fade_ms: float = 0.0) -> None:
+        """Gain of a stem in dB, -inf to +12; reached by a ramp.
+
+        Args (here and below):
+            fade_ms: how long the ramp takes; the engine's shortest, some 6 ms, at least.
+        """
         if not db <= HIGHEST_DB:
             raise UsageError(f"gain of {stem}: {db} dB is not between -inf and +{HIGHEST_DB:g}")
-        self.words["gain_db"][self.index(stem)] = db
-        self._changed()
+        self._set_stem("gain_db", stem, db, fade_ms)
 
-    def set_mute(self, stem: str, on: bool = True) -> None:
+    def set_mute(self, stem: str, on: bool = True, fade_ms: float = 0.0) -> None:
         """Silence a stem, or let it sound again at its gain."""
-        self.words["mute"][self.index(stem)] = on
-        self._changed()
+        self._set_stem("mute", stem, on, fade_ms)
 
-    def set_solo(self, stem: str, on: bool = True) -> None:
+    def set_solo(self, stem: str, on: bool = True, fade_ms: float = 0.0) -> None:
         """While any stem is soloed, only soloed stems sound."""
-        self.words["solo"][self.index(stem)] = on
-        self._changed()
+        self.index(stem)
+        check_fade(fade_ms)
+        with self.change():
+            self._set_stem("solo", stem, on, fade_ms)
+            # A solo silences the others: they fade in the same time.
+            self.words["fade_ms"][: len(self.stems)] = fade_ms
 
-    def set_bypass(self, on: bool = True) -> None:
+    def set_pan(self, stem: str, position: float, fade_ms: float = 0.0) -> None:
+        """Place of a stem, -1 (left) to +1 (right): see `rtsep.mixer.strip.balance`."""
+        if not -1.0 <= position <= 1.0:
+            raise UsageError(f"pan of {stem}: {position} is not between -1 (left) and 1 (right)")
+        self._set_stem("pan", stem, position, fade_ms)
+
+    def set_polarity(self, stem: str, inverted: bool = True, fade_ms: float = 0.0) -> None:
+        """Turn a stem's polarity over, or back."""
+        self._set_stem("inverted", stem, inverted, fade_ms)
+
+    def set_send(self, stem: str, db: float, fade_ms: float = 0.0) -> None:
+        """What a stem, behind its gain and pan, gives to the effect bus, in dB, -inf to +12."""
+        if not db <= HIGHEST_DB:
+            raise UsageError(f"send of {stem}: {db} dB is not between -inf and +{HIGHEST_DB:g}")
+        self._set_stem("send", stem, db_to_linear(db), fade_ms)
+
+    def set_master(self, db: float, fade_ms: float = 0.0) -> None:
+        """Level of all that is heard in dB, -inf to +12."""
+        if not db <= HIGHEST_DB:
+            raise UsageError(f"master: {db} dB is not between -inf and +{HIGHEST_DB:g}")
+        self._set_master("master_db", db, fade_ms)
+
+    def set_limiter(self, on: bool = True, ceiling_db: float | None = None, fade_ms: float = 0.0) -> None:
+        """Let no sample exceed a ceiling, or stop to. The ceiling, -24 to 0 dB, stays as it is if None."""
+        if ceiling_db is not None and not LOWEST_CEILING_DB <= ceiling_db <= 0.0:
+            raise UsageError(f"ceiling: {ceiling_db} dB is not between {LOWEST_CEILING_DB:g} and 0")
+        check_fade(fade_ms)
+        with self.change():
+            self._set_master("limiter", on, fade_ms)
+            if ceiling_db is not None:
+                self._set_master("ceiling_db", ceiling_db, fade_ms)
+
+    def set_dry_wet(self, wet: float, fade_ms: float = 0.0) -> None:
+        """Share of the mix in what is heard, 1 (the mix alone) to 0 (the delayed input alone)."""
+        if not 0.0 <= wet <= 1.0:
+            raise UsageError(f"dry/wet: {wet} is not between 0 (dry) and 1 (wet)")
+        self._set_master("dry", 1.0 - wet, fade_ms)
+
+    def set_bypass(self, on: bool = True, fade_ms: float = 0.0) -> None:
         """Hear the input, delayed as the output is, instead of the mix."""
-        self.words["bypass"] = on
-        self._changed()
+        self._set_master("bypass", on, fade_ms)
+
+    def set_panic(self, on: bool = True) -> None:
+        """A bypass of its own, in the shortest time there is, whatever else is set or fading."""
+        self._set_master("panic", on, float(self.words["master_fade_ms"]))
+
+    def _set_stem(self, word: str, stem: str, value: float, fade_ms: float) -> None:
+        index = self.index(stem)
+        check_fade(fade_ms)
+        with self.change():
+            self.words["fade_ms"][index] = fade_ms
+            self.words[word][index] = value
+
+    def _set_master(self, word: str, value: float, fade_ms: float) -> None:
+        check_fade(fade_ms)
+        with self.change():
+            self.words["master_fade_ms"] = fade_ms
+            self.words[word] = value
 
     def request_reset(self) -> None:
         """Forget what was heard so far: after a seek, or when other music begins."""
@@ -124,10 +229,6 @@ class Board:
     def request_stop(self) -> None:
         """Ask the engine's process to end."""
         self.words["stop"] = 1
-
-    def _changed(self) -> None:
-        # Written after the parameter, so that whoever sees the new revision sees the parameter too.
-        self.words["revision"] += 1
 
     def telemetry(self) -> Telemetry:
         """Read everything, now."""
@@ -157,25 +258,46 @@ class Board:
             counters=counters,
             peaks=tuple(float(p) for p in words["peaks"][: int(words["out_channels"])]),
             stem_levels=levels,
+            reduction_db=float(words["reduction"]),
             record_lost=int(words["record_lost"]),
         )
 
     # -- the engine's side -------------------------------------------------------------------------------
 
-    def read_strips(self, strips: list[ChannelStrip]) -> bool:
-        """Copy the parameters to the strips, one a stem. Returns whether the bypass is on.
+    def read_strips(self, strips: list[ChannelStrip], fades_ms: Doubles) -> None:
+        """Copy the parameters to the strips, one a stem, and the time in which each is to fade.
 
-        The memory is shared: a gain that `set_gain` would have refused must not end the music, so the strip
+        The memory is shared: a value that a setter would have refused must not end the music, so the strip
         keeps the one it had.
         """
         words = self.words
         for k, strip in enumerate(strips):
-            gain_db = float(words["gain_db"][k])
-            if gain_db <= HIGHEST_DB:  # which a NaN is not
-                strip.gain_db = gain_db
+            # A NaN fails every comparison.
+            if words["gain_db"][k] <= HIGHEST_DB:
+                strip.gain_db = float(words["gain_db"][k])
+            if -1.0 <= words["pan"][k] <= 1.0:
+                strip.pan = float(words["pan"][k])
+            if 0.0 <= words["send"][k] <= _HIGHEST_SEND:
+                strip.send = float(words["send"][k])
             strip.mute = bool(words["mute"][k])
             strip.solo = bool(words["solo"][k])
-        return bool(words["bypass"])
+            strip.inverted = bool(words["inverted"][k])
+            if 0.0 <= words["fade_ms"][k] <= LONGEST_FADE_MS:
+                fades_ms[k] = words["fade_ms"][k]
+
+    def read_master(self, master: MasterStrip) -> float:
+        """The same for the master. Returns the time in which it is to fade, ms."""
+        words = self.words
+        if words["master_db"] <= HIGHEST_DB:
+            master.gain_db = float(words["master_db"])
+        if 0.0 <= words["dry"] <= 1.0:
+            master.dry = float(words["dry"])
+        if LOWEST_CEILING_DB <= words["ceiling_db"] <= 0.0:
+            master.ceiling_db = float(words["ceiling_db"])
+        master.limiter = bool(words["limiter"])
+        master.bypass = bool(words["bypass"]) or bool(words["panic"])
+        fade = float(words["master_fade_ms"])
+        return fade if 0.0 <= fade <= LONGEST_FADE_MS else 0.0
 
     def set_state(self, state: str, error: str = "") -> None:
         """Say where the engine's life stands."""

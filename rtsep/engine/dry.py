@@ -28,16 +28,13 @@ class DryDelay:
     Args:
         channels, hop: of the stream.
         delay: samples by which the stems trail the input.
-        silent: give silence instead, where that is the fallback that was asked for.
     """
 
-    def __init__(self, channels: int, hop: int, delay: int, silent: bool = False) -> None:
-        self._silent = silent
+    def __init__(self, channels: int, hop: int, delay: int) -> None:
         self._history = np.zeros((channels, delay + hop), np.float32)
         self._delayed: NDArray[np.float32] = np.zeros((channels, hop), np.float32)
 
     def push(self, block: NDArray[np.float32]) -> NDArray[np.float32]:
         """Take in a hop (channels, hop); returns the delayed hop, overwritten by the next call."""
-        if not self._silent:
-            _push(self._history, block, self._delayed)
+        _push(self._history, block, self._delayed)
         return self._delayed

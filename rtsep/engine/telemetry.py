@@ -94,6 +94,7 @@ class Telemetry:
         peaks: output peak of each device channel, linear.
         stem_levels: RMS of each stem after its gain, linear, by name.
         record_lost: frames that the recorder could not take.
+        reduction_db: what the limiter takes away, 0 or less: a meter that falls at once and rises slowly.
     """
 
     state: str
@@ -117,3 +118,4 @@ class Telemetry:
     peaks: tuple[float, ...] = ()
     stem_levels: dict[str, float] = field(default_factory=dict)
     record_lost: int = 0
+    reduction_db: float = 0.0

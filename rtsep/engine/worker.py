@@ -14,22 +14,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtsep.backends.stream import HopStream
+from rtsep.dsp.gains import linear_to_db
 from rtsep.engine.board import Board
 from rtsep.engine.dry import DryDelay
 from rtsep.engine.latency import LatencyReport
 from rtsep.engine.rates import Intake, Outlet
+from rtsep.mixer.master import MasterStrip
 from rtsep.mixer.mixer import Mixer
-from rtsep.mixer.strip import ChannelStrip, effective_gains
+from rtsep.mixer.strip import ChannelStrip, channel_gains
 from rtsep.rt.port import RealtimePort
 from rtsep.rt.ring import RingBuffer
 
 RAMP = 256
-"""Samples in which a gain goes to a new value: under 6 ms, and no click."""
+"""Samples in which a gain goes to a new value at the soonest: under 6 ms, and no click."""
 WAIT_SECONDS = 0.05
 LOAD_SHARE = 0.05
 """Weight of the newest hop in the average load, which thus remembers some twenty hops."""
 
 METER_SHARE = 0.2
+REDUCTION_SHARE = 0.02
+"""By which the limiter's meter falls back at every hop."""
 
 Routes = tuple[tuple[int, tuple[int, ...]], ...]
 """Stem number and the device channels, counted from 0, that it goes to besides the mix."""
@@ -67,12 +71,19 @@ class Worker:
         self._routes, self._recorder = routes, recorder
         self._on_failure = on_failure
         stems = len(spec.stems)
-        self._mixer = Mixer(stems, spec.channels, spec.hop, RAMP)
+        self._mixer = Mixer(stems, spec.channels, spec.hop, RAMP, spec.sample_rate)
         self._strips = [ChannelStrip() for _ in spec.stems]
+        self._master = MasterStrip()
+        self._fades_ms = np.zeros(stems)
+        self._fades = np.full(stems, RAMP, np.int64)
+        self._sends = np.zeros(stems)
+        self._panic = False
         self._revision = -1
         self._peak = np.zeros(stems + 1, np.float32)
         self._square = np.zeros(stems + 1, np.float32)
-        self._dry = DryDelay(spec.channels, spec.hop, spec.delay, silent)
+        self._dry = DryDelay(spec.channels, spec.hop, spec.delay)
+        # What takes the place of a hop that cannot be let through; None for the dry signal.
+        self._silence = np.zeros((spec.channels, spec.hop), np.float32) if silent else None
         self._intake = Intake(port, latency.sample_rate, spec.sample_rate, spec.channels, spec.hop)
         self._outlet = Outlet(port, spec.sample_rate, latency.sample_rate, spec.hop, latency.prefill)
         self._mix = np.zeros((spec.channels, spec.hop), np.float32)
@@ -137,14 +148,33 @@ class Worker:
             words["resets"] += 1
             stream.reset()
             self._dry_hops = self._settling + 1
-        mixer.sanitise(stream.stems, dry, self._dry_hops > 0)
+        mixer.sanitise(stream.stems, dry if self._silence is None else self._silence, self._dry_hops > 0)
         self._dry_hops = max(0, self._dry_hops - 1)
+        if words["revision"] != self._revision and not words["pending"]:
+            self._take_parameters()
+        mixer.strips(stream.stems, self._faded)
+        mixer.finish(self._faded, self._mix, dry)
+
+    def _take_parameters(self) -> None:
+        """Board to mixer; another change that begins meanwhile is left, whole, to the next hop."""
+        words, mixer, board = self._board.words, self._mixer, self._board
         revision = int(words["revision"])
-        if revision != self._revision:
-            self._revision = revision
-            bypass = self._board.read_strips(self._strips)
-            mixer.set_targets(effective_gains(self._strips, bypass=bypass))
-        mixer.process(stream.stems, self._faded, self._mix)
+        board.read_strips(self._strips, self._fades_ms)
+        fade_ms = board.read_master(self._master)
+        panic = bool(words["panic"])
+        if words["pending"] or words["revision"] != revision:
+            return
+        self._revision = revision
+        for k, strip in enumerate(self._strips):
+            self._fades[k] = self._samples(self._fades_ms[k])
+            self._sends[k] = strip.send
+        mixer.set_targets(channel_gains(self._strips, mixer.channels), self._fades)
+        mixer.set_sends(self._sends, self._fades)
+        mixer.master.set(self._master, self._samples(fade_ms), RAMP if panic != self._panic else None)
+        self._panic = panic
+
+    def _samples(self, fade_ms: float) -> int:
+        return max(RAMP, int(fade_ms * 1e-3 * self._stream.spec.sample_rate))
 
     def _recover(self) -> None:
         """After a spoiled hop, which the guard has replaced: a state with a NaN in it never loses it."""
@@ -184,6 +214,8 @@ class Worker:
         levels = words["levels"]
         for k in range(self._mixer.stems):
             levels[k] += METER_SHARE * (float(self._square[k]) ** 0.5 - levels[k])
+        reduction = linear_to_db(self._mixer.master.take_reduction())
+        words["reduction"] = min(reduction, words["reduction"] * (1.0 - REDUCTION_SHARE))
 
     def _catch_up(self) -> None:
         """The input that comes next is lost. Go on with the newest, and let the callback bridge the hole."""

@@ -1,49 +1,91 @@
-"""The sum of the stems, each at its own gain, hop by hop."""
+"""The sum of the stems, each at its own gain and place, hop by hop."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from rtsep.dsp.gains import Ramp
-from rtsep.dsp.kernel import Doubles, Floats, kernel
+from rtsep.dsp.kernel import Doubles, Floats, Integers, kernel
 from rtsep.mixer.guard import Guard
+from rtsep.mixer.master import Master
 from rtsep.mixer.meters import Meters
 from rtsep.spec import UsageError
 
 
-@kernel("void(float32[:, :, :], float32[:, ::1], float32[:, :, :], float32[:, :])")
-def _apply_and_sum(stems: Floats, gains: Floats, stem_out: Floats, out: Floats) -> None:
-    """Each stem at its gain, and their sum in order; a gain of one changes no bit."""
+@kernel("void(float32[:, :, :], float32[:, ::1], float32[:, :, :])")
+def _apply(stems: Floats, gains: Floats, stem_out: Floats) -> None:
+    """Each channel of each stem at its gain; a gain of one changes no bit."""
     count, channels, samples = stems.shape
     for s in range(count):
         for c in range(channels):
             for i in range(samples):
-                stem_out[s, c, i] = stems[s, c, i] * gains[s, i]
+                stem_out[s, c, i] = stems[s, c, i] * gains[s * channels + c, i]
+
+
+@kernel("void(float32[:, :, :], float32[:, :])")
+def _sum(stems: Floats, out: Floats) -> None:
+    """The stems' sum, in order."""
+    count, channels, samples = stems.shape
     for c in range(channels):
         for i in range(samples):
-            out[c, i] = stem_out[0, c, i]
+            out[c, i] = stems[0, c, i]
         for s in range(1, count):
             for i in range(samples):
-                out[c, i] += stem_out[s, c, i]
+                out[c, i] += stems[s, c, i]
+
+
+@kernel("void(float32[:, :, :], float32[:, ::1], float32[:, :])")
+def _send(stems: Floats, levels: Floats, bus: Floats) -> None:
+    """What the stems, at their levels, give to the bus."""
+    count, channels, samples = stems.shape
+    for c in range(channels):
+        for i in range(samples):
+            bus[c, i] = stems[0, c, i] * levels[0, i]
+        for s in range(1, count):
+            for i in range(samples):
+                bus[c, i] += stems[s, c, i] * levels[s, i]
+
+
+@kernel("boolean(int64[::1], float64[::1])")
+def _open(left: Integers, target: Doubles) -> bool:
+    """Whether any send is open, or still closing."""
+    found = False
+    for k in range(left.shape[0]):
+        found |= left[k] > 0 or target[k] != 0.0
+    return found
+
+
+@kernel("void(float32[:, :], float32[:, :])")
+def _add(what: Floats, out: Floats) -> None:
+    channels, samples = out.shape
+    for c in range(channels):
+        for i in range(samples):
+            out[c, i] += what[c, i]
 
 
 class Mixer:
     """Sums stems with gains that never step, meters them, and guards against runaway stems.
 
-    All gains begin at one. One thread uses a mixer; nothing it does allocates.
+    All gains begin at one, all sends at zero. One thread uses a mixer; nothing it does allocates. A hop goes
+    through `strips`, through an effect that reads `bus` and adds to the sum, if there is one, and through
+    `finish`; `process` is both where there is none.
 
     Attributes:
         stems, channels, hop, ramp: as given.
-        gains: the ramps; `gains.target` is what was set last.
-        meters: of each stem behind its gain and, in the last row, of the sum.
+        gains: the ramps, one a channel of a stem; `gains.target` is what was set last.
+        sends: the ramps of what each stem gives to the effect bus.
+        bus: (channels, hop) float32, the sum of the sends; zero where no send is open.
+        master: what the sum passes last.
+        meters: of each stem behind its gain and, in the last row, of what leaves.
         guard: replaces hops that are not sane; `guard.replaced` counts them.
     """
 
-    def __init__(self, stems: int, channels: int, hop: int, ramp: int) -> None:
+    def __init__(self, stems: int, channels: int, hop: int, ramp: int, sample_rate: int = 44100) -> None:
         """Args:
             stems, channels: shape of the stream.
             hop: the most samples that one call brings.
-            ramp: samples in which a gain goes to a new target.
+            ramp: samples in which a gain goes to a new target where nothing else is said.
+            sample_rate: Hz, for the limiter's release.
 
         Raises:
             UsageError: for sizes below 1.
@@ -54,27 +96,56 @@ class Mixer:
         self.channels = channels
         self.hop = hop
         self.ramp = ramp
-        self.gains = Ramp(stems, ramp)
+        self.gains = Ramp(stems * channels, ramp)
+        self.sends = Ramp(stems, ramp, initial=0.0)
+        self.master = Master(hop, ramp, sample_rate)
         self.meters = Meters(stems)
         self.guard = Guard(stems, channels, ramp)
-        self._gains = np.ones((stems, hop), np.float32)
+        self.bus: Floats = np.zeros((channels, hop), np.float32)
+        self._sending = False
+        self._goals: Doubles = np.ones((stems, channels))
+        self._lengths: Integers = np.full((stems, channels), ramp, np.int64)
+        # Views that are made once.
+        self._flat_goals, self._flat_lengths = self._goals.reshape(-1), self._lengths.reshape(-1)
+        self._goal_columns, self._length_columns = self._goals.T, self._lengths.T
+        self._gains = np.ones((stems * channels, hop), np.float32)
+        self._levels = np.zeros((stems, hop), np.float32)
         self._stem_out = np.zeros((stems, channels, hop), np.float32)
+        self._no_dry = np.zeros((channels, hop), np.float32)
 
     def reset(self) -> None:
         """Begin a new stream: gains at their targets, meters and guard as new."""
         self.gains.land()
+        self.sends.land()
+        self.master.reset()
         self.meters.reset()
         self.guard.reset()
 
-    def set_targets(self, gains_linear: Doubles) -> None:
-        """Send the gains to `gains_linear` (stems,) float64 amplitude factors over the next `ramp` samples.
+    def set_targets(self, gains_linear: Doubles, lengths: Integers | None = None) -> None:
+        """Send the gains to `gains_linear`, float64 amplitude factors.
 
         Factors that are not finite are ignored: those gains stay as set before.
+
+        Args:
+            gains_linear: (stems, channels), or (stems,) for all channels alike.
+            lengths: (stems,) int64, samples that the gains of each stem take; `ramp` when left out.
 
         Raises:
             ValueError: for another number of factors.
         """
-        self.gains.set(gains_linear)
+        if gains_linear.shape not in ((self.stems,), (self.stems, self.channels)):
+            raise ValueError(f"expected {self.stems} gains, got {gains_linear.shape}")
+        self._goal_columns[:] = gains_linear.T
+        self._length_columns[:] = self.ramp if lengths is None else lengths
+        self.gains.set(self._flat_goals, self._flat_lengths)
+
+    def set_sends(self, levels_linear: Doubles, lengths: Integers | None = None) -> None:
+        """Send the stems' sends to `levels_linear` (stems,) float64; `lengths` as in `set_targets`.
+
+        Raises:
+            ValueError: for another number of levels.
+        """
+        self.sends.set(levels_linear, lengths)
 
     def sanitise(self, stems: Floats, dry: Floats, force: bool = False) -> bool:
         """Check and mend one hop of stems in place before it is mixed: see `Guard.sanitise`."""
@@ -84,16 +155,17 @@ class Mixer:
         """Sum one hop: `process` without the stems' own outputs."""
         self.process(stems, None, out)
 
-    def process(self, stems: Floats, stem_out: Floats | None, out: Floats) -> None:
-        """Apply the gains to one hop of stems, and sum them in order.
+    def process(self, stems: Floats, stem_out: Floats | None, out: Floats, dry: Floats | None = None) -> None:
+        """Apply the gains to one hop of stems, sum them in order, and finish the sum.
 
-        With all gains at one, `out` is exactly `((stem 0 + stem 1) + stem 2) + ...` in float32.
+        With every control where it begins, `out` is exactly `((stem 0 + stem 1) + stem 2) + ...` in float32.
 
         Args:
             stems: (stems, channels, n) float32, any n up to `hop`, any strides; unchanged unless
                 `stem_out` is the same array.
             stem_out: same shape, overwritten with the stems behind their gains; or None.
-            out: (channels, n) float32, overwritten with the sum; shares no memory with the others.
+            out: (channels, n) float32, overwritten; shares no memory with the others.
+            dry: (channels, n) float32, the input that the stems belong to; silence when left out.
 
         Raises:
             ValueError: for other shapes; TypeError for other types.
@@ -112,6 +184,44 @@ class Mixer:
             )
         if stem_out is None:
             stem_out = self._stem_out[:, :, :samples]
+        self.strips(stems, stem_out)
+        self.finish(stem_out, out, self._no_dry[:, :samples] if dry is None else dry)
+
+    def strips(self, stems: Floats, stem_out: Floats) -> bool:
+        """Put one hop of stems through their strips, and what they send into `bus`.
+
+        Args:
+            stems, stem_out: as in `process`.
+
+        Returns:
+            Whether `bus` holds anything.
+        """
+        samples = stems.shape[2]
         self.gains.fill(self._gains, samples)
-        _apply_and_sum(stems, self._gains, stem_out, out)
+        _apply(stems, self._gains, stem_out)
+        sending = _open(self.sends.left, self.sends.target)
+        if sending:
+            self.sends.fill(self._levels, samples)
+            _send(stem_out, self._levels, self.bus[:, :samples])
+        elif self._sending:
+            self.bus.fill(0.0)
+        self._sending = sending
+        return sending
+
+    def finish(self, stem_out: Floats, out: Floats, dry: Floats, returned: Floats | None = None) -> None:
+        """Sum one hop of stems that have been through `strips`, and put the sum through the master.
+
+        Args:
+            stem_out, out, dry: as in `process`.
+            returned: (channels, n) float32, what the effect bus gives back; None where there is no effect.
+
+        Raises:
+            ValueError: for other shapes.
+        """
+        _sum(stem_out, out)
+        if returned is not None:
+            if returned.shape != out.shape:
+                raise ValueError(f"expected a return of {out.shape}, got {returned.shape}")
+            _add(returned, out)
+        self.master.process(out, dry)
         self.meters.gather(stem_out, out)

@@ -20,9 +20,13 @@ import psutil
 import pytest
 import soundfile
 from numpy.typing import NDArray
+from rich.console import Console
 
-from rtsep.cli import main
+from rtsep.cli import main, meters
+from rtsep.cli.meters import LineDisplay
+from rtsep.control.desk import Desk
 from rtsep.engine import process
+from rtsep.engine.board import Board
 from rtsep.io.growing import HEADER_BYTES
 from tests.cli.command import PROGRAM, environment, one_line, rtsep, snapshot
 from tests.jack_server import JackServer
@@ -267,6 +271,68 @@ def test_in_a_terminal_there_are_meters_and_ctrl_c_ends_it(models: str) -> None:
     meters, _, end = text.rpartition("Ctrl-C stops")
     assert re.search(r"vocals.*muted", meters) and "underruns" in meters
     assert "hop times" in end and "Traceback" not in text
+
+
+def test_a_snapshot_is_where_it_begins_and_options_are_stronger(models: str, tmp_path: Path) -> None:
+    file = tmp_path / "set.toml"
+    desk = Desk(Board(STEMS), snapshots=file)
+    desk.set_gain("drums", -6.0)
+    desk.set_mute("bass")
+    desk.capture("verse")
+    seen: dict[str, str] = {}
+
+    def keep(console: object, notes: dict[str, str], title: str) -> LineDisplay:
+        seen.update(notes)
+        return LineDisplay(Console())
+
+    options = ["--snapshot", str(file), "--gain", "drums=3", "--pan", "other=-0.5", "--fade", "50"]
+    options += ["--master", "-3", "--dry-wet", "0.9", "--no-limiter"]
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(meters, "open_display", keep)
+        try:
+            with pytest.raises(SystemExit) as left:
+                main.main(["live", "--null", "--seconds", "0.3", *options])
+        finally:
+            signal.signal(signal.SIGTERM, before)
+    assert not left.value.code
+    assert seen == {"vocals": "", "drums": "+3 dB", "bass": "muted", "other": "pan -0.5"}
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--snapshot", "absent.toml"), "no such file"),
+        (("--snapshot", "two.toml"), "there are: a, b"),
+        (("--snapshot", "two.toml#c"), "no snapshot 'c'"),
+        (("--snapshot", "bad.toml"), "no TOML"),
+        (("--pan", "vocals=2"), "between -1"),
+        (("--master", "20"), "not between -inf and +12"),
+        (("--dry-wet", "1.5"), "between 0 (dry) and 1 (wet)"),
+        (("--fade", "1e9"), "fade"),
+    ],
+)
+def test_settings_that_cannot_be_are_one_line(
+    models: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    options: tuple[str, ...],
+    words: str,
+) -> None:
+    (tmp_path / "two.toml").write_text("format = 1\n[snapshots.a]\n[snapshots.b]\n")
+    (tmp_path / "bad.toml").write_text("so it goes")
+    monkeypatch.chdir(tmp_path)
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.raises(SystemExit) as left:
+            main.main(["live", "--null", "--seconds", "0.2", *options])
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert left.value.code == 2
+    said = capsys.readouterr()
+    (line,) = said.err.splitlines()
+    assert said.out == "" and line.startswith("rtsep: ") and words in line
 
 
 def test_a_request_to_terminate_ends_it_too(models: str, tmp_path: Path) -> None:

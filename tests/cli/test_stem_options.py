@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from rtsep.cli.stem_options import check_stems, parse_gains, parse_out_map
+from rtsep.cli.stem_options import check_stems, parse_gains, parse_out_map, parse_pans
 from rtsep.spec import STEMS, UsageError
 
 
@@ -16,12 +16,22 @@ def test_gains() -> None:
     assert parse_gains([], STEMS) == {}
 
 
+def test_pans() -> None:
+    given = ["vocals=-0.5", "drums=left", "bass = Centre", "other=1"]
+    assert parse_pans(given, STEMS) == {"vocals": -0.5, "drums": -1.0, "bass": 0.0, "other": 1.0}
+    for beyond in ("vocals=1.1", "vocals=nan"):
+        with pytest.raises(UsageError, match="between -1"):
+            parse_pans([beyond], STEMS)
+
+
 def test_out_map() -> None:
     assert parse_out_map(["vocals=3,4", "bass=5"], STEMS) == {"vocals": (3, 4), "bass": (5,)}
 
 
 @pytest.mark.parametrize("text", ["vocals", "=3", "vocals=", "vocals=loud", "vocals=3;4", "choir=-3", ""])
-@pytest.mark.parametrize(("parse", "option"), [(parse_gains, "--gain"), (parse_out_map, "--out-map")])
+@pytest.mark.parametrize(
+    ("parse", "option"), [(parse_gains, "--gain"), (parse_pans, "--pan"), (parse_out_map, "--out-map")]
+)
 def test_what_is_neither_is_said_in_one_line(parse: object, option: str, text: str) -> None:
     assert callable(parse)
     with pytest.raises(UsageError, match=option) as refusal:

@@ -1,4 +1,4 @@
-"""Ramps: straight, exact, and blind to how the stream is cut."""
+"""Ramps: smooth, exact, and blind to how the stream is cut."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from rtsep.dsp.gains import Ramp, db_to_linear, linear_to_db
+from rtsep.dsp.gains import STEEPEST, Ramp, db_to_linear, linear_to_db
 from rtsep.spec import UsageError
 from tests.dsp.allocation import assert_allocates_nothing
 
@@ -21,11 +21,14 @@ def filled(ramp: Ramp, samples: int) -> NDArray[np.float32]:
     return gains
 
 
-def test_ramp_is_a_straight_line_that_lands_exactly() -> None:
+def test_ramp_leaves_and_arrives_softly_and_lands_exactly() -> None:
     ramp = Ramp(1, 100)
     ramp.set(np.array([0.1]))
     gains = filled(ramp, 130)[0]
-    assert gains[:100] == pytest.approx(1.0 - 0.9 * np.arange(1, 101) / 100, abs=1e-7)
+    way = np.arange(1, 101) / 100
+    assert gains[:100] == pytest.approx(1.0 - 0.9 * way**2 * (3.0 - 2.0 * way), abs=1e-7)
+    # Within 1 % of a raised cosine, as it says.
+    assert np.abs(gains[:100] - (1.0 - 0.9 * (0.5 - 0.5 * np.cos(np.pi * way)))).max() < 0.01
     assert (gains[99:] == np.float32(0.1)).all()
     assert ramp.value(0) == 0.1
 
@@ -60,7 +63,7 @@ def test_slope_never_exceeds_full_scale_over_the_length(
         ramp.set(np.array([goal]))
         pieces.append(filled(ramp, samples))
     line = np.hstack(pieces)[0].astype(np.float64)
-    assert np.abs(np.diff(line)).max() <= 1 / length + 1.2e-7
+    assert np.abs(np.diff(line)).max() <= STEEPEST / length + 1.2e-7
     assert line.min() >= 0
     assert line.max() <= 1
 
@@ -78,6 +81,32 @@ def test_goals_that_are_not_finite_are_ignored() -> None:
     ramp = Ramp(3, 4)
     ramp.set(np.array([math.nan, math.inf, 0.5]))
     assert list(filled(ramp, 4)[:, -1]) == [1.0, 1.0, 0.5]
+
+
+def test_every_change_takes_the_time_that_it_was_given() -> None:
+    ramp = Ramp(3, 100)
+    ramp.set(np.array([0.0, 0.0, 1.0]), np.array([10, 40, 5]))
+    gains = filled(ramp, 60)
+    assert [int(np.argmax(row == 0.0)) for row in gains[:2]] == [9, 39]
+    assert (gains[2] == 1.0).all()
+    # The gain that does not change is not hurried, and the next change has a time of its own.
+    ramp.set(np.array([1.0, 0.0, 0.5]))
+    assert ramp.moving
+    assert (filled(ramp, 100)[:, -1] == np.float32([1.0, 0.0, 0.5])).all()
+    assert not ramp.moving
+
+
+def test_a_ramp_under_way_can_be_hurried_from_where_it_is() -> None:
+    ramp = Ramp(1, 10_000)
+    ramp.set(np.array([0.0]))
+    before = filled(ramp, 5000)[0]
+    ramp.hurry(0, 100)
+    after = filled(ramp, 200)[0]
+    assert abs(after[0] - before[-1]) < STEEPEST / 100
+    assert after[98] > 0.0 == after[99]
+    ramp.set(np.array([1.0]), np.array([50]))
+    ramp.hurry(0, 100)
+    assert filled(ramp, 50)[0, -1] == 1.0
 
 
 def test_land_skips_what_is_left() -> None:

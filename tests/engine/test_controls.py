@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from rtsep.dsp.gains import STEEPEST
 from rtsep.engine.board import Board
 from rtsep.engine.inprocess import InProcessEngine
 from rtsep.engine.worker import RAMP
 from rtsep.spec import STEMS, UsageError
-from tests.engine.standin import HOP, SHARES, StandIn, delayed, sine, through_file
+from tests.engine.standin import HOP, RATE, SHARES, StandIn, delayed, sine, through_file
 
 EVERY = 8
 """Hops from one change to the next: 1024 samples, four times a ramp."""
@@ -73,7 +74,7 @@ def test_a_constant_is_never_stepped_and_every_change_arrives() -> None:
     furthest = max(
         abs(b - a) for a, b in zip([1.0, *(g for _, g in CHANGES)], (g for _, g in CHANGES), strict=False)
     )
-    assert np.abs(np.diff(steady)).max() <= 1.01 * level * furthest / RAMP
+    assert np.abs(np.diff(steady)).max() <= 1.01 * STEEPEST * level * furthest / RAMP
     for k, (_, gain) in enumerate(CHANGES):
         # A change at a hop's step acts from that hop's output on, which is due one latency after its input,
         # less the separator's own delay.
@@ -86,11 +87,13 @@ def test_a_sine_is_never_bent_by_more_than_a_ramp_bends_it() -> None:
     amplitude, hertz = 0.5, 110.0
     samples = EVERY * (len(CHANGES) + 2) * HOP
     out, latency = play(sine(samples, hertz, amplitude), sequence())
-    # Where a ramp begins its slope is a kink: at most the largest change of gain over the ramp's length.
-    kink = amplitude * 1.1 / RAMP
-    assert np.abs(np.diff(out[:, latency + 64 :], 2)).max() < 1.5 * kink
-    # A step of a tenth of the mix would be ten times as much.
-    assert 10.0 * kink < amplitude * 0.1
+    # A ramp's second derivative is at most six times the largest change of gain over its length squared, and
+    # the sine moves on meanwhile: twice its slope times the ramp's.
+    slope, furthest = 2.0 * np.pi * hertz / RATE, 1.1
+    bend = amplitude * (furthest * 6.0 / RAMP**2 + 2.0 * slope * furthest * STEEPEST / RAMP + 2.0 * slope**2)
+    assert np.abs(np.diff(out[:, latency + 64 :], 2)).max() < bend
+    # A step of a tenth of the mix would be twenty times as much.
+    assert 20.0 * bend < amplitude * 0.1
 
 
 @pytest.mark.parametrize("apart", [1, 2, 3])
@@ -101,7 +104,7 @@ def test_changes_that_come_faster_than_a_ramp_turn_it_back_without_a_step(apart:
     }
     out, latency = play(np.full((2, 160 * HOP), level, np.float32), toggles)
     slope = np.abs(np.diff(out[:, latency + 64 : 160 * HOP])).max()
-    assert 0.0 < slope <= 1.01 * level * SHARES[0] / RAMP
+    assert 0.0 < slope <= 1.01 * STEEPEST * level * SHARES[0] / RAMP
 
 
 def test_what_was_set_before_the_start_acts_from_the_first_sound() -> None:

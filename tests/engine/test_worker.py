@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from rtsep.backends.stream import open_stream
+from rtsep.control.desk import Desk
 from rtsep.engine.board import Board
 from rtsep.engine.inprocess import InProcessEngine
 from rtsep.engine.rates import plan
@@ -39,6 +41,7 @@ class Bench:
         latency = plan(spec, StreamFormat(rate, BLOCK, 2, 4))
         self.port = RealtimePort(2, 4, 1 << 16, latency.stream, sample_rate=rate)
         self.board = Board(spec.stems)
+        self._desk = Desk(self.board)
         channels = (len(spec.stems) + 1) * 2
         self.tape = RingBuffer(channels, 1 << 15) if record else None
         self._emptied = np.zeros((1 << 15, channels), np.float32)
@@ -57,6 +60,12 @@ class Bench:
         # Parameters move all the time, which is the dearer case.
         self._turn += 1
         self.board.set_gain("vocals", -6.0 if self._turn % 2 else 0.0)
+        if self._turn % 3 == 0:
+            self._desk.set_pan("drums", -0.5 if self._turn % 2 else 0.5, fade=5.0)
+            self._desk.set_send("bass", -6.0 if self._turn % 2 else -math.inf)
+            self._desk.set_limiter(ceiling_db=-3.0 * (self._turn % 2))
+            self._desk.set_dry_wet(0.5 if self._turn % 2 else 1.0)
+            self._desk.panic(self._turn % 5 == 0)
         if self._turn % 97 == 0:
             self.board.request_reset()
         self.worker._hop()

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from rtsep.dsp.gains import STEEPEST
 from rtsep.mixer.mixer import Mixer
 from rtsep.spec import UsageError
 from tests.dsp.allocation import assert_allocates_nothing
@@ -67,7 +68,7 @@ def test_a_gain_change_never_steps(ramp: int) -> None:
         mixer.set_targets(np.array([goal, 1.0]))
         out = run(mixer, dc, [512] * 8)[0].astype(np.float64)
         slopes = np.abs(np.diff(np.concatenate([[1.0 - goal], out])))
-        assert slopes.max() == pytest.approx(1 / ramp, abs=1.2e-7)
+        assert slopes.max() <= STEEPEST / ramp + 1.2e-7
         assert np.count_nonzero(slopes) == ramp
         assert (out[ramp - 1 :] == goal).all()
 
@@ -91,7 +92,7 @@ def test_no_sequence_of_changes_steps(changes: list[tuple[list[float], int]], ra
         dc[1] = 1.0
         mixer.mix(dc, out)
         line.extend(out[0])
-    assert np.abs(np.diff(line)).max() <= 1 / ramp + 1.2e-7
+    assert np.abs(np.diff(line)).max() <= STEEPEST / ramp + 1.2e-7
 
 
 @settings(deadline=None)
@@ -186,3 +187,56 @@ def test_no_allocation() -> None:
         mixer.meters.read(peak, mean_square)
 
     assert_allocates_nothing(hop)
+
+
+def test_sends_gather_what_is_behind_the_strips_and_come_back_into_the_sum() -> None:
+    audio = noise(3, 2, 64)
+    mixer = Mixer(3, 2, 64, 1)
+    stem_out, out, dry = np.empty_like(audio), np.empty((2, 64), np.float32), np.zeros((2, 64), np.float32)
+    assert mixer.strips(audio, stem_out) is False
+    assert not mixer.bus.any()
+    mixer.set_targets(np.array([1.0, 0.5, 0.0]))
+    mixer.set_sends(np.array([0.5, 2.0, 1.0]))
+    assert mixer.strips(audio, stem_out) is True
+    assert mixer.bus == pytest.approx(0.5 * stem_out[0] + 2.0 * stem_out[1], abs=1e-6)
+    mixer.finish(stem_out, out, dry, returned=mixer.bus)
+    assert out == pytest.approx(stem_out.sum(axis=0) + mixer.bus, abs=1e-6)
+    # The send closes by a ramp, and then the bus is silent and costs nothing.
+    mixer.set_sends(np.zeros(3))
+    assert mixer.strips(audio, stem_out) is True
+    assert mixer.strips(audio, stem_out) is False
+    assert not mixer.bus.any()
+    with pytest.raises(ValueError, match="return"):
+        mixer.finish(stem_out, out, dry, returned=noise(2, 63))
+
+
+@pytest.mark.parametrize("what", ["mute", "polarity", "pan", "send"])
+def test_a_fade_adds_nothing_above_its_band(what: str) -> None:
+    """A bass note that is faded in 6 ms: where a step would tick, there is nothing."""
+    rate, length, hop = 44100, 256, 128
+    time = np.arange(8192) / rate
+    tone = np.sin(2.0 * np.pi * 50.0 * time) * np.hanning(8192)
+    audio = np.stack([tone, tone])[None].astype(np.float32)
+
+    def heard(ramp: int) -> NDArray[np.float64]:
+        mixer = Mixer(1, 2, hop, ramp)
+        pieces = []
+        for begin in range(0, 8192, hop):
+            if begin == 4096:
+                goals = {"mute": [[0.0, 0.0]], "polarity": [[-1.0, -1.0]], "pan": [[0.0, 2**0.5]]}
+                mixer.set_targets(np.array(goals.get(what, [[1.0, 1.0]])))
+                mixer.set_sends(np.array([1.0 if what == "send" else 0.0]))
+            stem_out, out = np.empty((1, 2, hop), np.float32), np.empty((2, hop), np.float32)
+            mixer.strips(audio[:, :, begin : begin + hop], stem_out)
+            mixer.finish(stem_out, out, np.zeros_like(out))
+            pieces.append((mixer.bus if what == "send" else out).copy())
+        return np.hstack(pieces).astype(np.float64)
+
+    def above(sound: NDArray[np.float64], hertz: float = 2000.0) -> float:
+        spectrum = np.abs(np.fft.rfft(sound[0])) ** 2
+        high = np.fft.rfftfreq(sound.shape[1], 1.0 / rate) > hertz
+        return float(10.0 * np.log10(spectrum[high].sum() / np.square(np.abs(np.fft.rfft(tone))).sum()))
+
+    assert above(heard(length)) < -85.0
+    # The test can fail: a step is heard.
+    assert above(heard(1)) > -55.0

@@ -1,13 +1,19 @@
-"""Three ways in which a Python program keeps its interpreter to itself."""
+"""Three ways in which a Python program keeps its interpreter to itself; and hands all over a desk."""
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import gc
+import random
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+from rtsep.control.desk import Desk
+from rtsep.spec import UsageError
 
 HOLD_MICROSECONDS = 25_000
 """The GIL at a time: more than eight blocks of 128 frames at 44.1 kHz."""
@@ -59,3 +65,32 @@ def under(load: str) -> Iterator[None]:
     finally:
         stop.set()
         thread.join()
+
+
+@contextmanager
+def gesturing(desk: Desk, clients: int, pause: float = 0.001) -> Iterator[None]:
+    """Move everything that a desk has, at random, from so many threads while the block lasts."""
+    stop = threading.Event()
+
+    def client(seed: int) -> None:
+        rng = random.Random(seed)
+        seen = -1
+        while not stop.is_set():
+            address = rng.choice(desk.addresses)
+            if desk.parameter(address).kind == "name":
+                with contextlib.suppress(UsageError):  # Recalled before it was captured.
+                    desk.set(address, rng.choice(("verse", "chorus")))
+            else:
+                desk.set_normalised(address, rng.random(), fade=rng.choice((0.0, 20.0, 500.0)))
+            seen, _ = desk.changes_since(seen)
+            time.sleep(pause)
+
+    threads = [threading.Thread(target=client, args=(seed,), daemon=True) for seed in range(clients)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()

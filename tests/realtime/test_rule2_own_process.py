@@ -7,6 +7,7 @@ lose, by tens, is shown with less, side by side with one that is outside.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +22,7 @@ from rtsep.io.null import NullDriver
 from tests.jack_server import JackServer
 from tests.models import build_tiny_model
 from tests.realtime.iodelay import OUT, meter
-from tests.realtime.loads import LOADS, under
+from tests.realtime.loads import LOADS, gesturing, under
 
 BLOCK = 128
 AMPLE = 128 * BLOCK
@@ -54,6 +55,24 @@ def test_hops_go_on_and_nothing_underruns_whatever_loads_the_controlling_process
             audio = (after.counters["frames"] - before.counters["frames"]) // hop
             assert audio > 0.5 * SECONDS * 44100 / hop
             assert abs((after.hops - before.hops) - audio) <= AMPLE // hop
+
+
+def test_nothing_that_is_touched_disturbs_the_sound(model: Path) -> None:
+    """Four clients move everything that a desk has while their process is under all the loads at once."""
+    with rtsep.Engine(model, audio="null", block=BLOCK, allowance=AMPLE) as engine:
+        hop = engine._engine.spec.hop
+        before, version = engine.telemetry(), engine.desk.version
+        with contextlib.ExitStack() as loads:
+            for load in LOADS:
+                loads.enter_context(under(load))
+            loads.enter_context(gesturing(engine.desk, clients=4))
+            time.sleep(SECONDS)
+            after = engine.telemetry()
+        assert engine.desk.version - version > 20
+        assert after.state == "running" and after.resets > 0
+        assert lost(before, after) == after.bad_hops == 0
+        audio = (after.counters["frames"] - before.counters["frames"]) // hop
+        assert abs((after.hops - before.hops) - audio) <= AMPLE // hop
 
 
 def test_inside_the_loaded_process_the_gil_is_missed_and_outside_it_is_not(model: Path) -> None:
@@ -100,9 +119,12 @@ def test_parameters_reach_the_engine_and_meters_come_back(model: Path) -> None:
             reaches(lambda t: t.stem_levels["vocals"] < 1e-4 and t.stem_levels["drums"] > level, engine)
             engine.solo("bass")
             reaches(lambda t: t.stem_levels["drums"] < 1e-4 and t.stem_levels["bass"] > level, engine)
-            engine.bypass()
-            reaches(lambda t: min(t.stem_levels.values()) > level, engine)
+            engine.gain("bass", -80.0)
+            reaches(lambda t: max(t.peaks) < 1e-4, engine)
+            engine.bypass()  # which is the input, whatever becomes of the stems
+            reaches(lambda t: max(t.peaks) > level > max(t.stem_levels.values()), engine)
             engine.bypass(False)
+            engine.gain("bass", 0.0)
             engine.solo("bass", False)
             engine.mute("vocals", False)
             engine.gain("other", -40.0)

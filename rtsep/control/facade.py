@@ -6,6 +6,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from rtsep.control.desk import Desk
 from rtsep.engine.latency import LatencyReport
 from rtsep.engine.options import EngineOptions
 from rtsep.engine.process import ProcessEngine
@@ -24,6 +25,8 @@ class Engine:
 
     Entering opens the device and starts to play; leaving fades out and stops. Where the engine must live in
     this process, use `rtsep.InProcessEngine`.
+
+    `desk` has everything that can be set; the methods here are what one needs first.
 
     Args:
         model: a shipped model's name, or the folder of one.
@@ -49,6 +52,7 @@ class Engine:
     ) -> None:
         self.options = EngineOptions(model=str(model), input=input, output=output, block=block, **options)
         self._engine = ProcessEngine(self.options)
+        self.desk = Desk(self._engine.board)
 
     def __enter__(self) -> Self:
         self._engine.__enter__()
@@ -71,23 +75,23 @@ class Engine:
 
     def gain(self, stem: str, db: float) -> None:
         """Set a stem's gain, -inf to +12 dB. Heard, ramped, with the next hop."""
-        self._engine.board.set_gain(stem, db)
+        self.desk.set_gain(stem, db)
 
     def mute(self, stem: str, on: bool = True) -> None:
         """Mute a stem, or let it sound again."""
-        self._engine.board.set_mute(stem, on)
+        self.desk.set_mute(stem, on)
 
     def solo(self, stem: str, on: bool = True) -> None:
         """While any stem is soloed, only soloed stems sound."""
-        self._engine.board.set_solo(stem, on)
+        self.desk.set_solo(stem, on)
 
     def bypass(self, on: bool = True) -> None:
         """Hear the input as it is, delayed as the mix would be."""
-        self._engine.board.set_bypass(on)
+        self.desk.set_bypass(on)
 
     def reset(self) -> None:
         """Forget what was heard so far: after a seek, or when other music begins."""
-        self._engine.board.request_reset()
+        self.desk.reset()
 
     def wait(self, seconds: float | None = None) -> bool:
         """Let it play for so long (False), or until it ends by itself (True).

@@ -1,0 +1,1 @@
+"""What a performer touches, by MIDI, OSC, page or program: parameters by address, gestures, snapshots."""

@@ -1,0 +1,471 @@
+"""The mixing desk: everything that can be set, by name or by address, for any number of clients at once.
+
+A program calls its methods, a MIDI map or an OSC server or a page uses its addresses; all of them change the
+engine only through the board in shared memory, and each learns from `changes_since` what the others did.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from rtsep.control.parameters import (
+    Parameter,
+    Value,
+    gesture_parameters,
+    master_parameters,
+    strip_parameters,
+)
+from rtsep.control.snapshots import Snapshot, check_name, read_snapshots, write_snapshots
+from rtsep.dsp.gains import linear_to_db
+from rtsep.engine.board import Board, check_fade
+from rtsep.engine.telemetry import Telemetry
+from rtsep.spec import UsageError
+
+VOICE = "vocals"
+_ONE_DECK = "deck/1/"
+
+
+class Desk:
+    """Sets an engine's parameters and knows what they are. Safe to use from several threads.
+
+    Every gesture takes the time `fade` in ms, in which all that it changes goes to its new place; the desk's
+    own `fade_ms` where none is given, and never less than the engine's shortest, some 6 ms. What a later
+    gesture changes on the same strip arrives in that gesture's time.
+
+    Args:
+        board: the engine's.
+        telemetry: what asks the engine how it is; the board alone if None.
+        snapshots: file that holds the snapshots; they live in memory only if None. It need not be there yet.
+
+    Raises:
+        UsageError: when the file of snapshots is there and is none.
+    """
+
+    def __init__(
+        self,
+        board: Board,
+        telemetry: Callable[[], Telemetry] | None = None,
+        snapshots: Path | None = None,
+    ) -> None:
+        self._board = board
+        self._telemetry = telemetry or board.telemetry
+        self._file = snapshots
+        self._changed = threading.Condition(threading.RLock())
+        self._version = 0
+        self._versions: dict[str, int] = {}
+        self._fade_ms = 0.0
+        self._morph_ms = 0.0
+        self._snapshots: dict[str, dict[str, Value]] = {}
+        if snapshots is not None and snapshots.exists():
+            self._snapshots = read_snapshots(snapshots)
+        self._names: dict[str, str] = {"snapshot/capture": "", "snapshot/recall": ""}
+        self._getters: dict[str, Callable[[], Value]] = {}
+        self._setters: dict[str, Callable[[Any, float], None]] = {}
+        self._parameters: dict[str, Parameter] = {}
+        self._lay_out()
+
+    # -- addresses -------------------------------------------------------------------------------------
+
+    @property
+    def stems(self) -> tuple[str, ...]:
+        """Names of the model's stems."""
+        return self._board.stems
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Everything that can be set, in the order of a desk."""
+        return tuple(self._parameters)
+
+    def parameter(self, address: str) -> Parameter:
+        """What stands at an address.
+
+        "deck/1/stem/drums/mute" is "stem/drums/mute", and "snapshot/recall/verse" is a trigger that recalls
+        the snapshot of that name, as "snapshot/capture/verse" captures it: for pads that send no text.
+
+        Raises:
+            UsageError: when there is nothing.
+        """
+        known = self._parameters.get(address.removeprefix(_ONE_DECK))
+        if known is not None:
+            return known
+        verb, slash, name = address.rpartition("/")
+        if slash and verb in self._names:
+            check_name(name)
+            return Parameter(address, "trigger", 0.0, 1.0, False, "", f"{verb} of {name}", False)
+        raise UsageError(f"nothing has the address {address!r}")
+
+    def get(self, address: str) -> Value:
+        """The value that was set last. A trigger's is False."""
+        parameter = self.parameter(address)
+        getter = self._getters.get(parameter.address)
+        with self._changed:
+            return False if getter is None else getter()
+
+    def get_normalised(self, address: str) -> float:
+        """Where a control that shows the value stands, 0 to 1."""
+        return self.parameter(address).to_normalised(self.get(address))
+
+    def set(self, address: str, value: Any, fade: float | None = None) -> None:
+        """Set what stands at an address; text such as "-6" or "on" is understood.
+
+        Raises:
+            UsageError: when there is no such address, or the value is not one; nothing is changed then.
+        """
+        parameter = self.parameter(address)
+        checked = parameter.check(value)
+        with self._changed:
+            if parameter.kind == "trigger" and not checked:
+                return  # A pad that is let go.
+            setter = self._setters.get(parameter.address)
+            if setter is not None:
+                setter(checked, self._time(fade))
+                return
+            verb, _, name = parameter.address.rpartition("/")
+            self._setters[verb](name, self._time(fade))
+
+    def set_normalised(self, address: str, place: float, fade: float | None = None) -> None:
+        """Set by the place of a control, 0 to 1, on the parameter's own curve."""
+        self.set(address, self.parameter(address).from_normalised(place), fade)
+
+    def describe(self) -> dict[str, dict[str, Any]]:
+        """Kind, range, unit, default and meaning of everything, by address, as plain data."""
+        return {address: parameter.describe() for address, parameter in self._parameters.items()}
+
+    # -- staying in step -------------------------------------------------------------------------------
+
+    @property
+    def version(self) -> int:
+        """Grows with every change."""
+        return self._version
+
+    def changes_since(self, version: int) -> tuple[int, dict[str, Value]]:
+        """What has changed after a version: the version now, and values by address; all after version -1."""
+        with self._changed:
+            if version < 0:
+                changed = [a for a, p in self._parameters.items() if p.kind != "trigger"]
+            else:
+                changed = [address for address, when in self._versions.items() if when > version]
+            return self._version, {address: self.get(address) for address in changed}
+
+    def wait_for_change(self, version: int, seconds: float) -> bool:
+        """Sleep until something has changed after a version (True), or for so long (False)."""
+        deadline = time.monotonic() + seconds
+        with self._changed:
+            while self._version <= version:
+                left = deadline - time.monotonic()
+                if left <= 0.0:
+                    return False
+                self._changed.wait(left)
+            return True
+
+    def telemetry(self) -> Telemetry:
+        """Levels, hop times, underruns: how the engine is, now."""
+        return self._telemetry()
+
+    # -- stems -----------------------------------------------------------------------------------------
+
+    def set_gain(self, stem: str, db: float, fade: float | None = None) -> None:
+        """Level of a stem in dB, -inf to +12."""
+        with self._changed:
+            self._board.set_gain(stem, db, self._time(fade))
+            self._note(f"stem/{stem}/gain")
+
+    def set_mute(self, stem: str, on: bool = True, fade: float | None = None) -> None:
+        """Silence a stem, or let it sound again at its gain."""
+        with self._changed:
+            self._board.set_mute(stem, on, self._time(fade))
+            self._note(f"stem/{stem}/mute")
+
+    def toggle_mute(self, stem: str, fade: float | None = None) -> bool:
+        """Mute if it is not, and the reverse. Returns whether it is muted now."""
+        with self._changed:
+            on = not self._board.words["mute"][self._board.index(stem)]
+            self.set_mute(stem, on, fade)
+            return on
+
+    def set_solo(
+        self, stem: str, on: bool = True, *, exclusive: bool = False, fade: float | None = None
+    ) -> None:
+        """Hear only soloed stems while there are any. Solos add up, unless this one is `exclusive`."""
+        self._board.index(stem)
+        time_ms = self._time(fade)
+        with self._changed, self._board.change():
+            for other in self.stems if exclusive and on else ():
+                if other != stem and self._board.words["solo"][self._board.index(other)]:
+                    self._board.set_solo(other, False, time_ms)
+                    self._note(f"stem/{other}/solo")
+            self._board.set_solo(stem, on, time_ms)
+            self._note(f"stem/{stem}/solo")
+
+    def set_pan(self, stem: str, position: float, fade: float | None = None) -> None:
+        """Place of a stem from -1 (left) to +1 (right), at constant power."""
+        with self._changed:
+            self._board.set_pan(stem, position, self._time(fade))
+            self._note(f"stem/{stem}/pan")
+
+    def set_polarity(self, stem: str, inverted: bool = True, fade: float | None = None) -> None:
+        """Turn a stem's polarity over, or back; it passes through silence."""
+        with self._changed:
+            self._board.set_polarity(stem, inverted, self._time(fade))
+            self._note(f"stem/{stem}/polarity")
+
+    def set_send(self, stem: str, db: float, fade: float | None = None) -> None:
+        """What a stem, behind its gain and pan, gives to the effect bus, in dB, -inf to +12."""
+        with self._changed:
+            self._board.set_send(stem, db, self._time(fade))
+            self._note(f"stem/{stem}/send")
+
+    # -- master ----------------------------------------------------------------------------------------
+
+    def set_master(self, db: float, fade: float | None = None) -> None:
+        """Level of all that is heard, -inf to +12 dB."""
+        with self._changed:
+            self._board.set_master(db, self._time(fade))
+            self._note("master/gain")
+
+    def set_limiter(
+        self, on: bool = True, ceiling_db: float | None = None, fade: float | None = None
+    ) -> None:
+        """Let no sample exceed the ceiling, -24 to 0 dB; None leaves the ceiling where it is."""
+        with self._changed:
+            self._board.set_limiter(on, ceiling_db, self._time(fade))
+            self._note("master/limiter", *([] if ceiling_db is None else ["master/ceiling"]))
+
+    def set_dry_wet(self, wet: float, fade: float | None = None) -> None:
+        """Share of the mix, 0 to 1, against the input, which is delayed as the mix is to the sample."""
+        with self._changed:
+            self._board.set_dry_wet(wet, self._time(fade))
+            self._note("master/dry_wet")
+
+    def set_bypass(self, on: bool = True, fade: float | None = None) -> None:
+        """Hear the delayed input, exactly, in place of everything."""
+        with self._changed:
+            self._board.set_bypass(on, self._time(fade))
+            self._note("master/bypass")
+
+    def panic(self, on: bool = True) -> None:
+        """Bypass in the shortest time there is, whatever is set or fading; `panic(False)` comes back."""
+        with self._changed:
+            self._board.set_panic(on)
+            self._note("master/panic")
+
+    @property
+    def fade_ms(self) -> float:
+        """The time of gestures that are given none, ms."""
+        return self._fade_ms
+
+    @fade_ms.setter
+    def fade_ms(self, milliseconds: float) -> None:
+        self.set("fade", milliseconds)
+
+    # -- gestures --------------------------------------------------------------------------------------
+
+    def instrumental(self, fade: float | None = None) -> None:
+        """All but the vocals: they are muted, the others are not, and nothing is soloed.
+
+        Raises:
+            UsageError: when the model has no vocals.
+        """
+        self._mute_where(lambda stem: stem == VOICE, fade)
+
+    def acapella(self, fade: float | None = None) -> None:
+        """The vocals alone; otherwise as `instrumental`."""
+        self._mute_where(lambda stem: stem != VOICE, fade)
+
+    def everything(self, fade: float | None = None) -> None:
+        """Every stem heard: nothing muted, nothing soloed."""
+        self._mute_where(lambda stem: False, fade, needs_voice=False)
+
+    def reset(self) -> None:
+        """Forget what was heard so far: after a seek, or when other music begins."""
+        with self._changed:
+            self._board.request_reset()
+
+    def _mute_where(self, muted: Callable[[str], bool], fade: float | None, needs_voice: bool = True) -> None:
+        if needs_voice:
+            self._board.index(VOICE)
+        time_ms = self._time(fade)
+        with self._changed, self._board.change():
+            for stem in self.stems:
+                self._board.set_mute(stem, muted(stem), time_ms)
+                self._board.set_solo(stem, False, time_ms)
+                self._note(f"stem/{stem}/mute", f"stem/{stem}/solo")
+
+    # -- snapshots -------------------------------------------------------------------------------------
+
+    @property
+    def snapshots(self) -> tuple[str, ...]:
+        """Names of the snapshots that there are."""
+        with self._changed:
+            return tuple(self._snapshots)
+
+    def snapshot(self) -> dict[str, Value]:
+        """All that a snapshot holds, as it is set now: by address. Bypass and panic are not among it."""
+        with self._changed:
+            return {a: self.get(a) for a, parameter in self._parameters.items() if parameter.recalled}
+
+    def defaults(self) -> dict[str, Value]:
+        """What a snapshot of an untouched desk holds."""
+        return {a: parameter.default for a, parameter in self._parameters.items() if parameter.recalled}
+
+    def capture(self, name: str) -> None:
+        """Keep all that is set under a name, and in the file if there is one.
+
+        Raises:
+            UsageError: when the name is not one, or the file cannot be written; nothing is kept then.
+        """
+        check_name(name)
+        with self._changed:
+            kept = {**self._snapshots, name: self.snapshot()}
+            if self._file is not None:
+                write_snapshots(self._file, kept)
+            self._snapshots = kept
+            self._names["snapshot/capture"] = name
+            self._note("snapshot/capture")
+
+    def forget(self, name: str) -> None:
+        """Drop a snapshot, from the file too.
+
+        Raises:
+            UsageError: when there is none of that name, or the file cannot be written.
+        """
+        with self._changed:
+            self._find(name)
+            kept = {other: values for other, values in self._snapshots.items() if other != name}
+            if self._file is not None:
+                write_snapshots(self._file, kept)
+            self._snapshots = kept
+
+    def recall(self, name: str, morph: float | None = None) -> None:
+        """Go back to what a name holds, all of it as one change.
+
+        Args:
+            name: of the snapshot.
+            morph: ms in which the engine's own ramps take every gain there; the desk's time if None.
+
+        Raises:
+            UsageError: when there is none of that name, or it holds what this desk lacks; nothing is changed.
+        """
+        with self._changed:
+            self.apply(self._find(name), morph, name)
+            self._names["snapshot/recall"] = name
+            self._note("snapshot/recall")
+
+    def apply(self, snapshot: Snapshot, morph: float | None = None, name: str = "given") -> None:
+        """Set values by address, all of them as one change; as `recall`. What is left out stays as it is."""
+        with self._changed:
+            checked = {}
+            for address, value in snapshot.items():
+                try:
+                    parameter = self.parameter(address)
+                    if not parameter.recalled:
+                        raise UsageError(f"{address} is not what a snapshot holds")
+                    checked[parameter.address] = parameter.check(value)
+                except UsageError as error:
+                    raise UsageError(f"snapshot {name!r}: {error}") from None
+            time_ms = self._time(self._morph_ms or None if morph is None else morph)
+            with self._board.change():
+                for address, value in checked.items():
+                    self._setters[address](value, time_ms)
+
+    def _find(self, name: str) -> dict[str, Value]:
+        if name not in self._snapshots:
+            known = ", ".join(self._snapshots) or "none"
+            raise UsageError(f"no snapshot {name!r}: there are {known}")
+        return self._snapshots[name]
+
+    # -- inside ----------------------------------------------------------------------------------------
+
+    def _time(self, fade: float | None) -> float:
+        time_ms = self._fade_ms if fade is None else fade
+        check_fade(time_ms)
+        return time_ms
+
+    def _note(self, *addresses: str) -> None:
+        """Remember that these have changed, and wake whoever waits. The lock is held."""
+        self._version += 1
+        for address in addresses:
+            self._versions[address] = self._version
+        self._changed.notify_all()
+
+    def _lay_out(self) -> None:
+        words = self._board.words
+        for k, stem in enumerate(self.stems):
+            self._add_strip(f"stem/{stem}", stem, k)
+        master = {p.address: p for p in master_parameters()}
+        self._add(master["master/gain"], lambda: float(words["master_db"]), self.set_master)
+        self._add(master["master/limiter"], lambda: bool(words["limiter"]), self._limiter)
+        self._add(master["master/ceiling"], lambda: float(words["ceiling_db"]), self._ceiling)
+        self._add(master["master/dry_wet"], lambda: round(1.0 - float(words["dry"]), 12), self.set_dry_wet)
+        self._add(master["master/bypass"], lambda: bool(words["bypass"]), self.set_bypass)
+        self._add(master["master/panic"], lambda: bool(words["panic"]), lambda on, _: self.panic(on))
+        self._add(master["fade"], lambda: self._fade_ms, lambda value, _: self._set_fade(value))
+        does: dict[str, Callable[[Any, float], None]] = {
+            "gesture/instrumental": lambda _, fade: self.instrumental(fade),
+            "gesture/acapella": lambda _, fade: self.acapella(fade),
+            "gesture/everything": lambda _, fade: self.everything(fade),
+            "reset": lambda _, fade: self.reset(),
+            "snapshot/capture": lambda name, _: self.capture(name),
+            "snapshot/recall": lambda name, _: self.recall(name),
+            "snapshot/morph": lambda value, _: self._set_morph(value),
+        }
+        knows: dict[str, Callable[[], Value]] = {
+            "snapshot/capture": lambda: self._names["snapshot/capture"],
+            "snapshot/recall": lambda: self._names["snapshot/recall"],
+            "snapshot/morph": lambda: self._morph_ms,
+        }
+        for parameter in gesture_parameters(VOICE in self.stems):
+            self._add(parameter, knows.get(parameter.address), does[parameter.address])
+
+    def _add_strip(self, path: str, stem: str, k: int) -> None:
+        words = self._board.words
+        strip = {p.address: p for p in strip_parameters(path, stem)}
+        gets: dict[str, Callable[[], Value]] = {
+            "gain": lambda: float(words["gain_db"][k]),
+            "mute": lambda: bool(words["mute"][k]),
+            "solo": lambda: bool(words["solo"][k]),
+            "pan": lambda: float(words["pan"][k]),
+            "polarity": lambda: bool(words["inverted"][k]),
+            "send": lambda: round(linear_to_db(float(words["send"][k])), 9),
+        }
+        sets: dict[str, Callable[[Any, float], None]] = {
+            "gain": lambda value, fade: self.set_gain(stem, value, fade),
+            "mute": lambda value, fade: self.set_mute(stem, value, fade),
+            "solo": lambda value, fade: self.set_solo(stem, value, fade=fade),
+            "pan": lambda value, fade: self.set_pan(stem, value, fade),
+            "polarity": lambda value, fade: self.set_polarity(stem, value, fade),
+            "send": lambda value, fade: self.set_send(stem, value, fade),
+        }
+        for name in gets:
+            self._add(strip[f"{path}/{name}"], gets[name], sets[name])
+
+    def _add(
+        self,
+        parameter: Parameter,
+        getter: Callable[[], Value] | None,
+        setter: Callable[[Any, float], None],
+    ) -> None:
+        self._parameters[parameter.address] = parameter
+        if getter is not None:
+            self._getters[parameter.address] = getter
+        self._setters[parameter.address] = setter
+
+    def _limiter(self, on: bool, fade: float) -> None:
+        self.set_limiter(on, fade=fade)
+
+    def _ceiling(self, ceiling_db: float, fade: float) -> None:
+        with self._changed:
+            self._board.set_limiter(bool(self._board.words["limiter"]), ceiling_db, fade)
+            self._note("master/ceiling")
+
+    def _set_fade(self, milliseconds: float) -> None:
+        self._fade_ms = milliseconds
+        self._note("fade")
+
+    def _set_morph(self, milliseconds: float) -> None:
+        self._morph_ms = milliseconds
+        self._note("snapshot/morph")
