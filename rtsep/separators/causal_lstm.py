@@ -29,7 +29,8 @@ from torch.nn import functional
 
 from rtsep.dsp.bands import band_average, band_centres, band_interpolation
 from rtsep.dsp.windows import asymmetric_pair
-from rtsep.separators.network import CausalNetwork, State
+from rtsep.separators.mask_network import MaskNetwork
+from rtsep.separators.network import State
 from rtsep.spec import STEMS, StreamSpec
 
 QUIET = 1e-8
@@ -67,7 +68,7 @@ class CausalLSTMConfig(BaseModel):
     stereo: Literal["left-right", "mid-side"] = "mid-side"
 
 
-class CausalLSTM(CausalNetwork):
+class CausalLSTM(MaskNetwork):
     """Masks the mixture's spectrum with what a stack of causal LSTMs has heard so far."""
 
     domain = "spectrum"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from rtsep.spec import UsageError
 
@@ -98,6 +98,72 @@ class OptimiserConfig(Strict):
     validate_every: int = Field(250, ge=1)
 
 
+class LossConfig(Strict):
+    """What is learnt, and from which errors.
+
+    Attributes:
+        objective: "masks", the fast loss of networks that decide masks (see `rtsep.training.mask_loss`);
+            "waveform", the terms below; "auto": masks where the network decides some and no term is given.
+        l1, mse, magnitude, dual, si_sdr, mr_stft, complex, compressed, consistency, silence: weights of the
+            terms in `rtsep.training.losses`. With the waveform objective and none of them, `l1` alone.
+        vocals: how much a part with vocals counts against one without.
+    """
+
+    objective: Literal["auto", "masks", "waveform"] = "auto"
+    l1: float = Field(default=0.0, ge=0.0)
+    mse: float = Field(default=0.0, ge=0.0)
+    magnitude: float = Field(default=0.0, ge=0.0)
+    dual: float = Field(default=0.0, ge=0.0)
+    si_sdr: float = Field(default=0.0, ge=0.0)
+    mr_stft: float = Field(default=0.0, ge=0.0)
+    complex: float = Field(default=0.0, ge=0.0)
+    compressed: float = Field(default=0.0, ge=0.0)
+    consistency: float = Field(default=0.0, ge=0.0)
+    silence: float = Field(default=0.0, ge=0.0)
+    vocals: float = Field(default=1.0, gt=0.0)
+
+    @model_validator(mode="after")
+    def _terms_are_of_the_waveform(self) -> Self:
+        if self.objective == "masks" and (self.terms() or self.vocals != 1.0):
+            raise ValueError("objective 'masks' has no terms to weigh; they are those of 'waveform'")
+        return self
+
+    def terms(self) -> dict[str, float]:
+        """The terms that have a weight."""
+        return {
+            name: value
+            for name, value in self.model_dump(exclude={"objective", "vocals"}).items()
+            if value > 0.0
+        }
+
+
+class ComputeConfig(Strict):
+    """What computes, and how finely.
+
+    Attributes:
+        device: "auto" is a CUDA GPU where torch finds one.
+        precision: of matrix products. "bf16" needs no scaling; "fp16" is for older GPUs and scales the loss
+            so that gradients stay in range. "auto" is bf16 with the masks objective, fp32 otherwise.
+        accumulate: passes in which a process takes its share of a batch: more need less memory.
+    """
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    accumulate: int = Field(default=1, ge=1)
+
+
+class MonitorConfig(Strict):
+    """What can be watched while it goes on.
+
+    Attributes:
+        tensorboard: event files in the run's folder; "auto": where TensorBoard is installed.
+        report: a page with curves and pictures, written anew at every validation.
+    """
+
+    tensorboard: Literal["auto", "on", "off"] = "auto"
+    report: bool = True
+
+
 class ReleaseConfig(Strict):
     """What is done to the trained weights before they ship.
 
@@ -120,15 +186,11 @@ class TrainConfig(Strict):
     network: dict[str, Any] = Field(default_factory=dict)
     data: DataConfig
     mix: MixConfig = MixConfig()
+    loss: LossConfig = LossConfig()
     optimiser: OptimiserConfig
+    compute: ComputeConfig = ComputeConfig()
+    monitor: MonitorConfig = MonitorConfig()
     release: ReleaseConfig = ReleaseConfig()
-
-    @field_validator("architecture")
-    @classmethod
-    def _trainable(cls, value: str) -> str:
-        if value != "causal-lstm":
-            raise ValueError("only causal-lstm can be trained so far")
-        return value
 
 
 def load_config(path: Path) -> TrainConfig:

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rtsep.separators.causal_lstm import CausalLSTM
+from rtsep.separators.mask_network import MaskNetwork
 
 Floats = NDArray[np.float32]
 
@@ -45,7 +45,7 @@ class Statistics:
 class StatisticsExtractor:
     """Turns waveforms of known parts into `Statistics` for one network's windows and bands."""
 
-    def __init__(self, network: CausalLSTM) -> None:
+    def __init__(self, network: MaskNetwork) -> None:
         self.network = network
         triangles = network.to_bins.numpy()  # (bands, bins), at most two bands a bin
         self.lower = np.argmax(triangles > 0.0, axis=0).astype(np.int64)
