@@ -16,7 +16,7 @@ from rtsep.separators.catalogue import build
 from rtsep.separators.network import CausalNetwork
 from rtsep.training.export import export
 
-ARCHITECTURES = ("causal-lstm", "conv-tasnet")
+ARCHITECTURES = ("causal-lstm", "conv-tasnet", "hs-tasnet")
 """rtsep's own, whose stems sum to the mixture."""
 
 IMPORTED = ("cadenza-tasnet",)
@@ -43,6 +43,7 @@ _TINY: dict[str, dict[str, Any]] = {
         "repeats": 2,
         "norm_seconds": 0.1,
     },
+    "hs-tasnet": {"window": 128, "filters": 24, "width": 16},
     "cadenza-tasnet": {
         "hop": 80,
         "window": 20,
@@ -54,9 +55,13 @@ _TINY: dict[str, dict[str, Any]] = {
     },
 }
 
+_MASKS = {"causal-lstm": ("to_masks",), "hs-tasnet": ("spectrum_masks", "waveform_masks")}
+"""Layers whose outputs, when equal for all stems, make all stems equal."""
+
 LONG_HOPS: dict[str, dict[str, Any]] = {
     "causal-lstm": {"analysis": 4096, "synthesis": 2048, "hop": 1024},
     "conv-tasnet": {"hop": 1024},
+    "hs-tasnet": {"window": 2048},
 }
 """For tests of what is allocated: every array is larger than the small objects of a Python call."""
 
@@ -72,13 +77,14 @@ def build_tiny_network(architecture: str, *, passthrough: bool = False, **config
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(7)
         network = build(architecture, _TINY[architecture] | config)
-    masks, output = ("to_masks", "to_masks") if architecture == "causal-lstm" else ("masks", "decoder")
     with torch.no_grad():
         # Fresh weights give nearly the same stem four times: spread the masks, or flatten them.
-        getattr(network, masks).weight.mul_(8.0)
+        for masks in _MASKS.get(architecture, ("masks",)):
+            getattr(network, masks).weight.mul_(8.0)
         if passthrough:
-            for parameter in getattr(network, output).parameters():
-                parameter.zero_()
+            for output in _MASKS.get(architecture, ("decoder",)):
+                for parameter in getattr(network, output).parameters():
+                    parameter.zero_()
     return network
 
 

@@ -21,7 +21,16 @@ from benchmarks import readme_scores
 from rtsep.cli.main import COMMANDS, build_app
 from rtsep.separators.causal_lstm import CausalLSTMConfig
 from rtsep.separators.manifest import Manifest
-from rtsep.training.config import DataConfig, MixConfig, OptimiserConfig, ReleaseConfig, TrainConfig
+from rtsep.training.config import (
+    ComputeConfig,
+    DataConfig,
+    LossConfig,
+    MixConfig,
+    MonitorConfig,
+    OptimiserConfig,
+    ReleaseConfig,
+    TrainConfig,
+)
 from tests.models import build_tiny_model
 
 ROOT = Path(__file__).parents[1]
@@ -208,7 +217,10 @@ def table_under(document: str, heading: str) -> dict[str, str]:
         ("### `[network]`", CausalLSTMConfig),
         ("### `[data]`", DataConfig),
         ("### `[mix]`", MixConfig),
+        ("### `[loss]`", LossConfig),
         ("### `[optimiser]`", OptimiserConfig),
+        ("### `[compute]`", ComputeConfig),
+        ("### `[monitor]`", MonitorConfig),
         ("### `[release]`", ReleaseConfig),
     ],
 )

@@ -27,6 +27,7 @@ _ARCHITECTURES: dict[str, _Entry] = {
     "causal-lstm": _Entry("rtsep.separators.causal_lstm", "CausalLSTM", "CausalLSTMConfig"),
     "cadenza-tasnet": _Entry("rtsep.separators.cadenza_tasnet", "CadenzaTasNet", "CadenzaTasNetConfig"),
     "conv-tasnet": _Entry("rtsep.separators.conv_tasnet", "ConvTasNet", "ConvTasNetConfig"),
+    "hs-tasnet": _Entry("rtsep.separators.hs_tasnet", "HSTasNet", "HSTasNetConfig"),
 }
 _OFFLINE: dict[str, _Entry] = {
     OpenUnmix.architecture: _Entry("rtsep.separators.open_unmix", "OpenUnmix", "OpenUnmixConfig"),

@@ -11,6 +11,7 @@ works on the same step is that of `rtsep.training.processes`.
 from __future__ import annotations
 
 import copy
+import io
 import json
 import pickle
 import time
@@ -21,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Dataset
@@ -28,6 +30,7 @@ from torch.utils.data import DataLoader, Dataset
 from rtsep.spec import UsageError
 from rtsep.training.config import TrainConfig
 from rtsep.training.corpus import Track, load_corpus
+from rtsep.training.events import Events, NoEvents, open_events
 from rtsep.training.mixing import Example, Mixer
 from rtsep.training.networks import (
     TrainableNetwork,
@@ -39,6 +42,7 @@ from rtsep.training.networks import (
 )
 from rtsep.training.objective import Objective, moved
 from rtsep.training.processes import Processes, choose_device
+from rtsep.training.report import show_excerpt, write_report
 from rtsep.training.scores import overall, score_tracks
 
 Report = Callable[[str], None]
@@ -126,6 +130,7 @@ class Trainer:
         )
         # Only sixteen-bit floats of five exponent bits need it; it does nothing otherwise.
         self.scaler = torch.amp.GradScaler("cuda", enabled=precision == "fp16")
+        self.events: Events = NoEvents()
         self.step = 0
         self.seconds_spent = 0.0
         self.best: float | None = None
@@ -157,10 +162,9 @@ class Trainer:
             self.processes.wait()
         mixer = Mixer(tracks, c.data, c.mix, int(c.optimiser.seconds * rate))
         steps = Steps(mixer, self.objective, c, shares)
-        parameters = sum(p.numel() for p in self.network.parameters())
         report(
-            f"{len(tracks)} tracks, {parameters / 1e6:.2f} M parameters, {self.device.type} {self.precision},"
-            f" {self.processes.world} processes, run in {self.folder}"
+            f"{len(tracks)} tracks, {_millions(self.network)} parameters, {self.device.type}"
+            f" {self.precision}, {self.processes.world} processes, run in {self.folder}"
         )
         there = (self.folder / CHECKPOINT).exists()
         if self.processes.told(there):
@@ -172,8 +176,15 @@ class Trainer:
             report(f"started from the weights of {c.start_from}")
         else:
             self._begin(steps)
-        self._train(self._batches(steps), validation)
-        self._save(CHECKPOINT)
+        if self.processes.leads:
+            self.events = open_events(c.monitor.tensorboard, self.folder, self.step)
+        try:
+            self._train(self._batches(steps), validation)
+            self._save(CHECKPOINT)
+            if self.processes.leads and not validation:
+                self._tell(None)
+        finally:
+            self.events.close()
 
     def _train(self, batches: Iterator[list[Any]], validation: list[Track]) -> None:
         o = self.config.optimiser
@@ -205,6 +216,7 @@ class Trainer:
             if self.step % 10 == 0:
                 mean = self.processes.total(float(np.mean(recent)))
                 self._log({"step": self.step, "loss": mean, "rate": rate, "seconds": self.seconds_spent})
+                self.events.figures(self.step, {"loss": mean, "learning rate": rate})
                 pace = self.seconds_spent / self.step
                 self.report(
                     f"step {self.step}/{o.steps}  loss {mean:.3f}{self.objective.unit}  {pace:.2f} s/step"
@@ -295,13 +307,49 @@ class Trainer:
         return network.eval()
 
     def _validate(self, tracks: list[Track]) -> None:
-        scores = validate(self.averaged(), tracks, self.device)
+        network = self.averaged()
+        scores = validate(network, tracks, self.device)
         self._log({"step": self.step, **scores})
+        self.events.figures(self.step, {f"validation/{name}": score for name, score in scores.items()})
         self.report("validation: " + "  ".join(f"{k} {v:.2f}" for k, v in scores.items()))
         score = overall(scores)
         if self.best is None or score >= self.best:
             self.best = score
             self._save(BEST)
+        if self.config.monitor.report or not isinstance(self.events, NoEvents):
+            self._tell(self._excerpt(network, tracks[0]))
+
+    def _excerpt(self, network: TrainableNetwork, track: Track) -> tuple[str, bytes] | None:
+        """What a piece of the validation sounds like by now, as a picture."""
+        try:
+            from rtsep.evaluation.picture import draw_spectrograms
+        except ModuleNotFoundError:
+            return None
+        rate = network.spec.sample_rate
+        title, panels = show_excerpt(lambda mix: self._separate(network, mix), track, rate)
+        picture = io.BytesIO()
+        draw_spectrograms(panels, rate, picture)
+        self.events.picture(self.step, "validation", picture.getvalue())
+        return title, picture.getvalue()
+
+    def _separate(self, network: TrainableNetwork, mix: NDArray[np.float32]) -> NDArray[np.float32]:
+        stems: NDArray[np.float32] = separate(network, torch.from_numpy(mix).to(self.device)).cpu().numpy()
+        return stems
+
+    def _tell(self, excerpt: tuple[str, bytes] | None) -> None:
+        """Write the report."""
+        if not self.config.monitor.report:
+            return
+        about = {
+            "network": f"{self.config.architecture}, {_millions(self.network)} parameters",
+            "computed by": f"{self.processes.world} x {self.device.type}, {self.precision}",
+            "time": f"{self.seconds_spent / 60.0:.1f} minutes of training",
+        }
+        try:
+            unit = self.objective.unit
+            write_report(self.folder, self.config, self.folder / LOG, unit, excerpt, about)
+        except ModuleNotFoundError as error:
+            self.report(f"no report: {error.name} is not installed")
 
     # -- files -----------------------------------------------------------------------------------------
 
@@ -363,6 +411,10 @@ class Trainer:
         if content["config"] != self.config.network:
             raise UsageError(f"{path} was trained with another [network] table; give the run another name")
         return content
+
+
+def _millions(network: nn.Module) -> str:
+    return f"{sum(p.numel() for p in network.parameters()) / 1e6:.2f} M"
 
 
 def _copied(state: dict[str, Any]) -> dict[str, Tensor]:

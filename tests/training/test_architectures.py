@@ -33,6 +33,7 @@ NETWORKS: dict[str, dict[str, Any]] = {
         "sample_rate": RATE, "hop": 64, "window": 32, "filters": 24, "bottleneck": 12, "hidden": 16,
         "skip": 12, "blocks": 2, "repeats": 1, "norm_seconds": 0.5,
     },
+    "hs-tasnet": {"sample_rate": RATE, "window": 128, "filters": 20, "width": 12},
     "cadenza-tasnet": {
         "sample_rate": RATE, "stems": STEMS, "hop": 80, "window": 20, "filters": 16, "bottleneck": 12,
         "hidden": 16, "blocks": 2, "repeats": 1,
