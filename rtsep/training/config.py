@@ -68,14 +68,14 @@ class MixConfig(Strict):
 
 
 class OptimiserConfig(Strict):
-    """AdamW with a linear warm-up, a plateau and a linear decay over the last part of the run.
+    """AdamW with a linear warm-up, a plateau and a decay over the last part of the run.
 
     Attributes:
         steps: of the optimiser.
         batch, seconds: examples of a step, and their length.
         repeats: how many steps see each batch (D. Choi et al., "Faster neural network training with data
             echoing", 2019): more than one where mixing takes longer than learning.
-        learning_rate, warm_up, decay_fraction, weight_decay, clip: of AdamW and its schedule.
+        learning_rate, warm_up, decay_fraction, decay, weight_decay, clip: of AdamW and its schedule.
         dropout: share of the units between layers that each step leaves out.
         ema: decay of the weights' moving average, which is what ships.
         seed: of everything that is drawn.
@@ -89,6 +89,7 @@ class OptimiserConfig(Strict):
     learning_rate: float = Field(1e-3, gt=0.0)
     warm_up: int = Field(50, ge=0)
     decay_fraction: float = Field(0.4, ge=0.0, le=1.0)
+    decay: Literal["linear", "cosine"] = "linear"
     weight_decay: float = Field(1e-4, ge=0.0)
     dropout: float = Field(0.0, ge=0.0, lt=1.0)
     clip: float = Field(1.0, gt=0.0)

@@ -13,12 +13,14 @@ from __future__ import annotations
 import copy
 import io
 import json
+import math
 import pickle
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -122,7 +124,11 @@ class Trainer:
         if precision == "fp16" and self.device.type != "cuda":
             raise UsageError("[compute] precision: fp16 is for GPUs; on a CPU take bf16")
         self.precision = precision
-        self.objective = make_objective(config, self.network, self._autocast)
+        # bfloat16 halves the time of matrix products; their sums stay exact.
+        autocast = partial(
+            torch.autocast, self.device.type, _TYPES[precision], enabled=precision != "fp32"
+        )
+        self.objective = make_objective(config, self.network, autocast)
         self.average = _copied(self.network.state_dict())
         o = config.optimiser
         self.optimiser = torch.optim.AdamW(
@@ -195,7 +201,7 @@ class Trainer:
         started = time.monotonic()
         recent: list[float] = []
         for passes in batches:
-            rate = o.learning_rate * schedule(self.step, o.steps, o.warm_up, o.decay_fraction)
+            rate = o.learning_rate * schedule(self.step, o.steps, o.warm_up, o.decay_fraction, o.decay)
             for group in self.optimiser.param_groups:
                 group["lr"] = rate
             if o.dropout > 0.0:
@@ -245,11 +251,6 @@ class Trainer:
                 self.scaler.scale(part).backward()
             value += float(part.detach()) / world
         return value
-
-    def _autocast(self) -> torch.autocast:
-        wanted = _TYPES[self.precision]
-        # bfloat16 halves the time of matrix products; their sums stay exact.
-        return torch.autocast(self.device.type, wanted, enabled=wanted != torch.float32)
 
     def _batches(self, steps: Steps) -> Iterator[list[Any]]:
         """From this step's batch to the last. Repeats come a block later, not at once."""
@@ -421,11 +422,19 @@ def _copied(state: dict[str, Any]) -> dict[str, Tensor]:
     return {name: value.clone() for name, value in state.items()}
 
 
-def schedule(step: int, steps: int, warm_up: int, decay_fraction: float) -> float:
-    """Share of the learning rate at a step: up linearly, flat, then down linearly to a fiftieth."""
+def schedule(
+    step: int, steps: int, warm_up: int, decay_fraction: float, decay: Literal["linear", "cosine"] = "linear"
+) -> float:
+    """Share of the learning rate at a step: up linearly, flat, then down to a fiftieth.
+
+    Down in a line, or along half a wave (I. Loshchilov, F. Hutter, "SGDR", ICLR 2017, arXiv:1608.03983,
+    without restarts).
+    """
     rise = min(1.0, (step + 1) / max(warm_up, 1))
     decay_steps = max(int(steps * decay_fraction), 1)
     fall = min(1.0, max(0.0, (steps - step) / decay_steps))
+    if decay == "cosine":
+        fall = 0.5 - 0.5 * math.cos(math.pi * fall)
     return rise * max(fall, 0.02)
 
 

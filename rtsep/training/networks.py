@@ -17,6 +17,9 @@ from rtsep.spec import STEMS, ModelError, UsageError
 from rtsep.training.config import TrainConfig
 from rtsep.training.objective import Autocast, MaskObjective, Objective, WaveformObjective
 
+PIECE_SECONDS, PAST_SECONDS = 30.0, 15.0
+"""What a waveform network hears of a song at once when it is scored, and what it hears before that."""
+
 TrainableNetwork = CausalNetwork | OpenUnmix
 """What can be trained: whatever the catalogue has."""
 
@@ -85,7 +88,21 @@ def take_weights(network: TrainableNetwork, config: TrainConfig) -> None:
 
 @torch.no_grad()
 def separate(network: TrainableNetwork, mix: Tensor) -> Tensor:
-    """Stems of a whole song as it will be heard: (channels, samples) to (stems, channels, samples)."""
-    # Open-Unmix filters a song as a whole and takes one at a time.
-    stems: Tensor = network(mix) if isinstance(network, OpenUnmix) else network(mix[None])[0]
-    return stems
+    """Stems of a whole song: (channels, samples) to (stems, channels, samples).
+
+    Networks with frames of a millisecond have millions of them in a song: these hear it in pieces, each after
+    so much of its past that what lies before that hardly matters.
+    """
+    if isinstance(network, OpenUnmix):
+        # It filters a song as a whole, and takes one at a time.
+        return cast(Tensor, network(mix))
+    if network.domain == "spectrum":
+        return cast(Tensor, network(mix[None])[0])
+    rate = network.spec.sample_rate
+    piece, past = round(PIECE_SECONDS * rate), round(PAST_SECONDS * rate)
+    pieces = []
+    for start in range(0, mix.shape[-1], piece):
+        before = min(start, past)
+        heard = network(mix[None, :, start - before : start + piece])[0]
+        pieces.append(heard[..., before:])
+    return torch.cat(pieces, dim=-1)

@@ -104,6 +104,8 @@ def choose_device(wanted: str, local: int = 0) -> torch.device:
         raise UsageError(
             f"[compute] device: there are {torch.cuda.device_count()} GPUs here for {local + 1} processes"
         )
+    # Without it cuBLAS adds up in whatever order, read when it is first used.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     return torch.device("cuda", local)
 
 

@@ -99,7 +99,7 @@ def draw_progress(losses: list[Row], scores: list[Row], unit: str) -> bytes:
             points = [(row["step"], row[f"{stem}_sdr"]) for row in scores if f"{stem}_sdr" in row]
             if points:
                 axes[1].plot(*zip(*points, strict=True), marker=".", label=stem, color=f"C{index}")
-        best = max(scores, key=overall)
+        best = max(reversed(scores), key=overall)
         axes[1].axvline(best["step"], color="0.6", linestyle="--", linewidth=1.0, label="best")
         axes[1].set_ylabel("SDR, dB")
         axes[1].grid(alpha=0.3)
@@ -129,7 +129,7 @@ def write_report(
     losses, scores = read_log(log)
     facts = about | {"steps": f"{int(losses[-1]['step']) if losses else 0} of {config.optimiser.steps}"}
     if scores:
-        best = max(scores, key=overall)
+        best = max(reversed(scores), key=overall)
         facts["best checkpoint"] = (
             f"step {best['step']}: mean SDR {overall(best):.2f} dB, vocals counted twice"
         )

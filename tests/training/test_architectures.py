@@ -17,9 +17,10 @@ import pytest
 import torch
 
 from rtsep.engine.separator import load
-from rtsep.separators.catalogue import all_architectures, load_any
+from rtsep.separators.catalogue import all_architectures, build, load_any
 from rtsep.separators.registry import read_package
 from rtsep.spec import STEMS, UsageError
+from rtsep.training import networks
 from rtsep.training.config import TrainConfig
 from rtsep.training.loop import CHECKPOINT, LOG, Trainer
 from rtsep.training.networks import decides_masks
@@ -244,3 +245,17 @@ def test_a_killed_process_goes_on_exactly(architecture: str, corpus: Path, tmp_p
     assert process.returncode == -signal.SIGKILL, f"at step {fatal}"
     assert (tmp_path / "killed" / "tiny" / CHECKPOINT).exists()
     assert_equal(straight, run(config))
+
+
+def test_a_long_song_is_heard_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a past as long as the network's memory, the pieces are the whole."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = build("conv-tasnet", NETWORKS["conv-tasnet"] | {"norm_seconds": 1e-6})
+    mix = 0.1 * torch.randn(2, RATE, generator=torch.Generator().manual_seed(1))
+    whole = network(mix[None])[0].detach()
+    monkeypatch.setattr(networks, "PIECE_SECONDS", 0.11)
+    monkeypatch.setattr(networks, "PAST_SECONDS", 0.05)
+    torch.testing.assert_close(networks.separate(network, mix), whole, rtol=0.0, atol=1e-5)
+    monkeypatch.setattr(networks, "PAST_SECONDS", 0.0)
+    assert not torch.allclose(networks.separate(network, mix), whole, rtol=0.0, atol=1e-4)

@@ -8,7 +8,8 @@ import pytest
 
 from rtsep.separators.causal_lstm import CausalLSTMConfig
 from rtsep.spec import UsageError
-from rtsep.training.config import TrainConfig, load_config
+from rtsep.training.config import LossConfig, TrainConfig, load_config
+from rtsep.training.losses import LOSSES
 
 ROOT = Path(__file__).parents[2]
 
@@ -25,6 +26,11 @@ def load(folder: Path, text: str) -> TrainConfig:
     path = folder / "run.toml"
     path.write_text(text, encoding="utf-8")
     return load_config(path)
+
+
+def test_every_loss_has_a_weight() -> None:
+    assert {*LossConfig.model_fields} - {"objective", "vocals"} == {*LOSSES, "consistency"}
+    assert LossConfig(l1=1.0, si_sdr=0.5).terms() == {"l1": 1.0, "si_sdr": 0.5}
 
 
 def test_three_tables_suffice(tmp_path: Path) -> None:

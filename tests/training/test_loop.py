@@ -344,6 +344,9 @@ def test_the_schedule_rises_stays_and_falls() -> None:
     assert np.all(np.diff(rates[:10]) > 0) and np.all(np.diff(rates[60:]) < 0)
     assert rates[-1] == pytest.approx(1 / 40) and schedule(100, 100, 10, 0.4) == 0.02
     assert schedule(0, 100, 0, 0.0) == 1.0
+    wave = [schedule(step, 100, 10, 0.4, "cosine") for step in range(101)]
+    assert wave[:61] == rates[:61] and wave[80] == pytest.approx(0.5) and wave[100] == 0.02
+    assert np.all(np.diff(wave[60:96]) < 0) and wave[70] > rates[70] and wave[90] < rates[90]
 
 
 # -- what goes wrong ----------------------------------------------------------------------------------
