@@ -98,11 +98,15 @@ def separate(network: TrainableNetwork, mix: Tensor) -> Tensor:
         return cast(Tensor, network(mix))
     if network.domain == "spectrum":
         return cast(Tensor, network(mix[None])[0])
-    rate = network.spec.sample_rate
-    piece, past = round(PIECE_SECONDS * rate), round(PAST_SECONDS * rate)
+    spec = network.spec
+    # In whole hops, so that frames lie where they lie in the song.
+    piece, past = (
+        round(seconds * spec.sample_rate / spec.hop) * spec.hop for seconds in (PIECE_SECONDS, PAST_SECONDS)
+    )
     pieces = []
     for start in range(0, mix.shape[-1], piece):
         before = min(start, past)
-        heard = network(mix[None, :, start - before : start + piece])[0]
-        pieces.append(heard[..., before:])
+        # What reaches a piece's last samples is still to come by the network's latency.
+        heard = network(mix[None, :, start - before : start + piece + spec.algorithmic_latency])[0]
+        pieces.append(heard[..., before : before + piece])
     return torch.cat(pieces, dim=-1)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from rtsep.engine.separator import load
 from rtsep.separators.catalogue import all_architectures, build, load_any
@@ -209,9 +210,37 @@ def test_bf16_learns_from_waveforms_too(corpus: Path, tmp_path: Path) -> None:
         assert all(v.dtype in (torch.float32, torch.int64) for v in content["network"].values())
 
 
-@pytest.mark.parametrize("architecture", ["conv-tasnet", "umx-reference"])
-def test_a_killed_process_goes_on_exactly(architecture: str, corpus: Path, tmp_path: Path) -> None:
+class Killed(BaseException):
+    """Stands in for the signal: nothing in the loop catches it."""
+
+
+@pytest.mark.parametrize("step", [1, 2, 3])
+@pytest.mark.parametrize("architecture", ["causal-lstm", "hs-tasnet", "umx-reference"])
+def test_a_run_killed_in_any_step_goes_on_exactly(
+    architecture: str, step: int, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tables: dict[str, Any] = {"loss": {"l1": 1.0}, "compute": {"accumulate": 2}}
+    straight = run(config_of(architecture, corpus, tmp_path / "straight", **tables))
+    config = config_of(architecture, corpus, tmp_path / "killed", **tables)
+    with monkeypatch.context() as patch:
+        calls = itertools.count()
+
+        def deadly_loss(*arguments: Any) -> Tensor:
+            # In the second of a step's two passes.
+            if next(calls) == 2 * step + 1:
+                raise Killed
+            return loss(*arguments)
+
+        loss = WaveformObjective.loss
+        patch.setattr(WaveformObjective, "loss", deadly_loss)
+        with pytest.raises(Killed):
+            run(config)
+    assert_equal(straight, run(config))
+
+
+def test_a_killed_process_goes_on_exactly(corpus: Path, tmp_path: Path) -> None:
     """SIGKILL at a random moment of a run that saves every other step."""
+    architecture = "conv-tasnet"
     table = {"steps": 12, "checkpoint_every": 2}
     straight = run(config_of(architecture, corpus, tmp_path / "straight", optimiser=table))
     config = config_of(architecture, corpus, tmp_path / "killed", optimiser=table)
