@@ -169,7 +169,7 @@ def test_learning_from_waveforms_learns(corpus: Path, tmp_path: Path) -> None:
         corpus,
         tmp_path,
         loss={"l1": 1.0, "si_sdr": 0.01, "mr_stft": 0.02, "silence": 0.01},
-        optimiser={"steps": 60, "learning_rate": 0.01, "checkpoint_every": 60},
+        optimiser={"steps": 40, "learning_rate": 0.01, "checkpoint_every": 40},
         data={"roots": [corpus / "songs"], "bass_in_other": []},
         mix={"aligned": 1.0, "over_backing": 0.0, "remixed": 0.0, "instrumental": 0.0, "vocal": 0.0},
     )
@@ -179,7 +179,7 @@ def test_learning_from_waveforms_learns(corpus: Path, tmp_path: Path) -> None:
     assert losses[-1] < 0.7 * losses[0]
 
 
-@pytest.mark.parametrize("passes", [2, 3])
+@pytest.mark.parametrize("passes", [3])
 @pytest.mark.parametrize("architecture", ["causal-lstm", "conv-tasnet"])
 def test_a_batch_in_passes_is_the_same_batch(
     architecture: str, passes: int, corpus: Path, tmp_path: Path
@@ -198,7 +198,7 @@ def test_a_batch_in_passes_is_the_same_batch(
 
 
 def test_bf16_learns_from_waveforms_too(corpus: Path, tmp_path: Path) -> None:
-    for architecture in NETWORKS:
+    for architecture in ("causal-lstm", "hs-tasnet", "umx-reference"):
         loss = {"l1": 1.0, "mr_stft": 0.1, "compressed": 0.1}
         content = run(
             config_of(
@@ -214,7 +214,7 @@ class Killed(BaseException):
     """Stands in for the signal: nothing in the loop catches it."""
 
 
-@pytest.mark.parametrize("step", [1, 2, 3])
+@pytest.mark.parametrize("step", [1, 3])
 @pytest.mark.parametrize("architecture", ["causal-lstm", "hs-tasnet", "umx-reference"])
 def test_a_run_killed_in_any_step_goes_on_exactly(
     architecture: str, step: int, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
