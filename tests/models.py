@@ -16,7 +16,7 @@ from rtsep.separators.catalogue import build
 from rtsep.separators.network import CausalNetwork
 from rtsep.training.export import export
 
-ARCHITECTURES = ("band-split", "causal-lstm", "conv-tasnet")
+ARCHITECTURES = ("band-split", "causal-lstm", "conv-tasnet", "hs-tasnet")
 """rtsep's own, whose stems sum to the mixture."""
 
 IMPORTED = ("cadenza-tasnet",)
@@ -56,6 +56,7 @@ _TINY: dict[str, dict[str, Any]] = {
         "repeats": 2,
         "norm_seconds": 0.1,
     },
+    "hs-tasnet": {"window": 128, "filters": 24, "width": 16},
     "cadenza-tasnet": {
         "hop": 80,
         "window": 20,
@@ -71,13 +72,15 @@ LONG_HOPS: dict[str, dict[str, Any]] = {
     "band-split": {"analysis": 4096, "synthesis": 2048, "hop": 1024},
     "causal-lstm": {"analysis": 4096, "synthesis": 2048, "hop": 1024},
     "conv-tasnet": {"hop": 1024},
+    "hs-tasnet": {"window": 2048},
 }
 """For tests of what is allocated: every array is larger than the small objects of a Python call."""
 
 
 _MASKS = {
-    "band-split": ("mask_weight", ("mask_weight", "mask_bias")),
-    "causal-lstm": ("to_masks.weight", ("to_masks.",)),
+    "band-split": (("mask_weight",), ("mask_weight", "mask_bias")),
+    "causal-lstm": (("to_masks.weight",), ("to_masks.",)),
+    "hs-tasnet": (("spectrum_masks.weight", "waveform_masks.weight"), ("spectrum_masks.", "waveform_masks.")),
 }
 """The weights that make masks, and those that must be zero for masks that are all alike."""
 
@@ -93,10 +96,11 @@ def build_tiny_network(architecture: str, *, passthrough: bool = False, **config
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(7)
         network = build(architecture, _TINY[architecture] | config)
-    weight, flat = _MASKS.get(architecture, ("masks.weight", ("decoder.",)))
+    weights, flat = _MASKS.get(architecture, (("masks.weight",), ("decoder.",)))
     with torch.no_grad():
         # Fresh weights give nearly the same stem four times: spread the masks, or flatten them.
-        network.get_parameter(weight).mul_(8.0)
+        for weight in weights:
+            network.get_parameter(weight).mul_(8.0)
         if passthrough:
             for name, parameter in network.named_parameters():
                 if name.startswith(flat):

@@ -23,7 +23,16 @@ from rtsep.separators.band_split import BandSplitConfig
 from rtsep.separators.causal_lstm import CausalLSTMConfig
 from rtsep.separators.manifest import Manifest
 from rtsep.separators.mask_network import MaskConfig
-from rtsep.training.config import DataConfig, MixConfig, OptimiserConfig, ReleaseConfig, TrainConfig
+from rtsep.training.config import (
+    ComputeConfig,
+    DataConfig,
+    LossConfig,
+    MixConfig,
+    MonitorConfig,
+    OptimiserConfig,
+    ReleaseConfig,
+    TrainConfig,
+)
 from tests.models import build_tiny_model
 
 ROOT = Path(__file__).parents[1]
@@ -211,7 +220,10 @@ def table_under(document: str, heading: str) -> dict[str, str]:
         ("### `[network]` of a band-split network", BandSplitConfig),
         ("### `[data]`", DataConfig),
         ("### `[mix]`", MixConfig),
+        ("### `[loss]`", LossConfig),
         ("### `[optimiser]`", OptimiserConfig),
+        ("### `[compute]`", ComputeConfig),
+        ("### `[monitor]`", MonitorConfig),
         ("### `[release]`", ReleaseConfig),
     ],
 )

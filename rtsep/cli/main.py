@@ -20,6 +20,7 @@ COMMANDS: dict[str, str] = {
     "models": "List, show, add and remove models.",
     "latency": "Measure and explain the latency.",
     "train": "Train a separator.",
+    "distill": "Make training tracks of songs without stems, with a teacher.",
     "eval": "Score models, and oracles as their bounds, on known stems.",
     "export": "Make a smaller, faster variant of a model, and measure what that costs.",
 }

@@ -29,7 +29,8 @@ def train(
 ) -> None:
     """Train a separator; run it again to go on where it was stopped.
 
-    Checkpoints, the log and the best weights lie in the folder that the file names.
+    Checkpoints, the log, the report and the best weights lie in the folder that the file names. In many
+    processes: torchrun --nproc-per-node 2 -m rtsep train run.toml
     """
     try:
         import torch
@@ -37,12 +38,14 @@ def train(
         raise BackendError("training needs torch: pip install 'rtsep[train]'") from None
     from rtsep.training.config import load_config
     from rtsep.training.loop import Trainer
+    from rtsep.training.processes import join_processes
     from rtsep.training.release import release
 
     torch.set_num_threads(threads)
     run = load_config(config)
     if export is None:
-        Trainer(run, _say).run()
+        with join_processes(run.compute.device) as processes:
+            Trainer(run, _say if processes.leads else _say_nothing, processes).run()
         return
     try:
         text = about.read_text(encoding="utf-8") if about else "The data are not described."
@@ -54,3 +57,7 @@ def train(
 
 def _say(line: str) -> None:
     typer.echo(f"{time.strftime('%H:%M:%S')} {line}")
+
+
+def _say_nothing(line: str) -> None:
+    """For all processes but the first."""

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import BinaryIO
 
-import matplotlib
 import numpy as np
-from numpy.typing import NDArray
 
-# Before pyplot is imported: there may be no screen.
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
+# Not pyplot, which keeps figures alive and wants a screen.
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 FRAME = 2048
 HOP = 512
@@ -28,15 +27,20 @@ def spectrogram(audio: NDArray[np.float32]) -> NDArray[np.float64]:
 
 
 def draw_spectrograms(
-    panels: dict[str, NDArray[np.float32]], sample_rate: int, path: Path, title: str = ""
+    panels: dict[str, NDArray[np.float32]], sample_rate: int, path: Path | BinaryIO, title: str = ""
 ) -> None:
     """Draw one panel for each signal, (channels, samples), all on the same scale, and save it as a picture.
 
     The frequency axis is logarithmic, from 60 Hz to half the sample rate, as music is.
+
+    Args:
+        panels: signals, by what to write above each.
+        sample_rate: Hz.
+        path: file that the PNG goes to, or a stream.
+        title: above them all.
     """
-    figure, axes = plt.subplots(
-        len(panels), 1, figsize=(10.0, 2.6 * len(panels)), sharex=True, layout="constrained", squeeze=False
-    )
+    figure = Figure(figsize=(10.0, 2.6 * len(panels)), layout="constrained")
+    axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)
     levels = {name: spectrogram(audio) for name, audio in panels.items()}
     top = max(float(level.max()) for level in levels.values())
     for axis, (name, level) in zip(axes[:, 0], levels.items(), strict=True):
@@ -61,5 +65,4 @@ def draw_spectrograms(
     figure.colorbar(image, ax=axes[:, 0].tolist(), label="dB of full scale", pad=0.01)
     if title:
         figure.suptitle(title)
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
+    figure.savefig(path, format="png", dpi=110)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import math
 from html import escape
@@ -13,6 +12,7 @@ import numpy as np
 from rtsep.evaluation.aggregate import Table, medians, rank_stems, tables
 from rtsep.evaluation.campaign import Evaluation, TrackResult
 from rtsep.evaluation.metrics import SOUNDING_DB
+from rtsep.evaluation.page import image, page
 from rtsep.evaluation.plots import draw_track
 from rtsep.evaluation.scorer import TrackScores
 
@@ -76,13 +76,7 @@ def as_html(evaluation: Evaluation, title: str) -> str:
     """
     sections = "".join(_section(track, evaluation.settings.chunk_seconds) for track in evaluation.tracks)
     overview = "".join(_table(table) for table in tables(evaluation))
-    return (
-        "<!DOCTYPE html>\n"
-        '<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{_STYLE}</style></head><body>"
-        f"<h1>{escape(title)}</h1>{overview}{_LEGEND}<h2>Tracks</h2>{sections}</body></html>\n"
-    )
+    return page(title, f"{overview}{_LEGEND}<h2>Tracks</h2>{sections}")
 
 
 def _scores(score: TrackScores) -> dict[str, Any]:
@@ -124,7 +118,7 @@ def _table(table: Table) -> str:
 
 
 def _section(track: TrackResult, chunk_seconds: float) -> str:
-    picture = base64.b64encode(draw_track(track, chunk_seconds)).decode("ascii")
+    picture = image(draw_track(track, chunk_seconds), "SDR over time")
     sounds = "".join(
         f"<figure><figcaption>{escape(excerpt.label)}</figcaption>"
         f'<audio controls src="{excerpt.uri}"></audio></figure>'
@@ -133,20 +127,10 @@ def _section(track: TrackResult, chunk_seconds: float) -> str:
     about = f"{track.seconds:.1f} s at {track.sample_rate} Hz; known: {', '.join(track.parts)}"
     return (
         f"<section><h3>{escape(track.name)}</h3><p>{escape(about)}</p>"
-        f'<img alt="SDR over time" src="data:image/png;base64,{picture}">'
+        f"{picture}"
         f"<div class=sounds>{sounds}</div></section>"
     )
 
-
-_STYLE = """
-body{font:15px/1.45 system-ui,sans-serif;max-width:64rem;margin:2rem auto;padding:0 1rem;color:#222;
-background:#fff}
-h2{font-size:1.15rem;margin-top:2rem}h3{font-size:1rem;margin-top:2rem}
-table{border-collapse:collapse}th,td{padding:.2rem .8rem .2rem 0;text-align:left;
-border-bottom:1px solid #ddd}td.number{text-align:right;font-variant-numeric:tabular-nums}
-.wide{overflow-x:auto}img{max-width:100%}
-.sounds{display:flex;flex-wrap:wrap;gap:.5rem 1rem}figure{margin:0}figcaption{font-size:.85rem}
-""".replace("\n", "")
 
 _LEGEND = (
     "<p>SDR is the median over the chunks in which the target sounds; NSDR is that above the "

@@ -10,26 +10,17 @@ from typing import Any
 
 import numpy as np
 from pydantic import ValidationError
-from safetensors.torch import save
 from torch import Tensor
 
 from rtsep.backends.open import open_offline
 from rtsep.importing.state_dicts import read_state_dict
-from rtsep.separators.manifest import MANIFEST_NAME, OfflineFiles, OfflineManifest
+from rtsep.separators.offline_folder import write_offline
 from rtsep.separators.open_unmix import OpenUnmix, OpenUnmixConfig
-from rtsep.separators.registry import OfflinePackage, describe_file, read_package
+from rtsep.separators.registry import OfflinePackage
 from rtsep.spec import STEMS, ModelError
-
-CHUNK_SECONDS = 30.0
-"""What is separated at once."""
-
-OVERLAP_SECONDS = 3.0
-"""Cross-fade of two chunks. The published networks hear about that far."""
 
 SEPARATOR_FILE = "separator.json"
 """Beside the weights of one's own trainings: what they share."""
-
-_WEIGHTS = "weights.safetensors"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,22 +98,7 @@ def convert(source: Source, folder: Path, **about: Any) -> OfflinePackage:
             )
         weights[name] = tensor.to(wanted[name].dtype).contiguous()
     # Other entries are left behind: early versions saved the window of their own transform, and the rate.
-    (folder / _WEIGHTS).write_bytes(save(weights))
-    OfflineManifest(
-        name=folder.name,
-        kind="offline",
-        architecture=OpenUnmix.architecture,
-        sample_rate=config.sample_rate,
-        channels=config.channels,
-        stems=config.stems,
-        config=config.model_dump(mode="json"),
-        chunk=round(CHUNK_SECONDS * config.sample_rate),
-        overlap=round(OVERLAP_SECONDS * config.sample_rate),
-        files=OfflineFiles(weights=describe_file(folder, _WEIGHTS)),
-        **about,
-    ).write(folder / MANIFEST_NAME)
-    package = read_package(folder)
-    assert isinstance(package, OfflinePackage)
+    package = write_offline(folder, config, weights, **about)
     _try(package, config)
     return package
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from rtsep.separators.network import CausalNetwork
 from rtsep.separators.open_unmix import OpenUnmix, OpenUnmixConfig
-from rtsep.separators.registry import ModelPackage, OfflinePackage
+from rtsep.separators.registry import AnyPackage, ModelPackage, OfflinePackage
 from rtsep.spec import ModelError
 
 
@@ -28,6 +28,10 @@ _ARCHITECTURES: dict[str, _Entry] = {
     "causal-lstm": _Entry("rtsep.separators.causal_lstm", "CausalLSTM", "CausalLSTMConfig"),
     "cadenza-tasnet": _Entry("rtsep.separators.cadenza_tasnet", "CadenzaTasNet", "CadenzaTasNetConfig"),
     "conv-tasnet": _Entry("rtsep.separators.conv_tasnet", "ConvTasNet", "ConvTasNetConfig"),
+    "hs-tasnet": _Entry("rtsep.separators.hs_tasnet", "HSTasNet", "HSTasNetConfig"),
+}
+_OFFLINE: dict[str, _Entry] = {
+    OpenUnmix.architecture: _Entry("rtsep.separators.open_unmix", "OpenUnmix", "OpenUnmixConfig"),
 }
 
 
@@ -56,6 +60,31 @@ def build(architecture: str, config: dict[str, Any]) -> CausalNetwork:
     parsed = _config(config_class, architecture, config)
     network: CausalNetwork = getattr(module, entry.network)(parsed)
     return network.eval()
+
+
+def all_architectures() -> list[str]:
+    """Names that `classes` takes, sorted: those of `architectures`, and the offline ones."""
+    return sorted(_ARCHITECTURES | _OFFLINE)
+
+
+def classes(architecture: str) -> tuple[type[nn.Module], type[BaseModel]]:
+    """The network's class and that of its config, which its constructor takes.
+
+    Raises:
+        ModelError: when there is no such architecture, causal or offline.
+    """
+    entry = (_ARCHITECTURES | _OFFLINE).get(architecture)
+    if entry is None:
+        raise ModelError(
+            f"no architecture is called '{architecture}'; there are: {', '.join(all_architectures())}"
+        )
+    module = import_module(entry.module)
+    return getattr(module, entry.network), getattr(module, entry.config)
+
+
+def load_any(package: AnyPackage) -> CausalNetwork | OpenUnmix:
+    """The network of a model folder of either kind; see `load_weights` and `load_offline`."""
+    return load_weights(package) if isinstance(package, ModelPackage) else load_offline(package)
 
 
 def load_weights(package: ModelPackage) -> CausalNetwork:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
@@ -19,11 +19,14 @@ class CausalNetwork(nn.Module, ABC):
     `domain` says what a step takes. "waveform": samples (batch, channels, hop) to
     (batch, stems, channels, hop). "spectrum": one frame (batch, channels, bins, 2), real and imaginary,
     to (batch, stems, channels, bins, 2); framing and overlap-add lie outside the network.
+
+    `config` is what the constructor takes: a pydantic model, one class for each architecture.
     """
 
     domain: ClassVar[Literal["waveform", "spectrum"]]
     architecture: ClassVar[str]
     spec: StreamSpec
+    config: Any
 
     @abstractmethod
     def forward(self, mix: Tensor) -> Tensor:

@@ -131,6 +131,7 @@ class OpenUnmix(nn.Module):
 
     architecture = "umx-reference"
     window: Tensor
+    config: OpenUnmixConfig
 
     def __init__(self, config: OpenUnmixConfig) -> None:
         super().__init__()
@@ -139,6 +140,37 @@ class OpenUnmix(nn.Module):
         self.targets = nn.ModuleDict({name: TargetNetwork(config) for name in config.targets})
         # Not a weight: it follows the model to a GPU, and files do not carry it.
         self.register_buffer("window", torch.hann_window(config.frame), persistent=False)
+
+    def estimate(self, mix: Tensor) -> Tensor:
+        """What goes into the Wiener filter, as sound: each estimated magnitude with the mixture's phase.
+
+        This is what the networks are trained on.
+
+        Args:
+            mix: (batch, channels, samples), longer than half a frame.
+
+        Returns:
+            (batch, targets, channels, samples).
+        """
+        batch, channels, samples = mix.shape
+        spectra = self._analyse(mix.flatten(0, 1)).unflatten(0, (batch, channels))
+        magnitudes = spectra.abs()
+        estimates = torch.stack([network(magnitudes) for network in self.targets.values()], dim=1)
+        phased = estimates.float() * torch.sgn(spectra).unsqueeze(1)
+        waves = self._synthesise(phased.flatten(0, 2), samples)
+        return waves.unflatten(0, (batch, len(self.targets), channels))
+
+    @torch.no_grad()
+    def normalise_input(self, mixes: Tensor) -> None:
+        """Take each bin's mean and spread from mixtures (batch, channels, samples), as the package does."""
+        magnitudes = self._analyse(mixes.flatten(0, 1)).abs()[:, : self.config.bins]
+        bins = magnitudes.transpose(0, 1).flatten(1)
+        mean, spread = bins.mean(dim=1), bins.std(dim=1)
+        # No bin may be blown up out of all proportion.
+        scale = 1.0 / spread.clamp_min(1e-4 * float(spread.max())).clamp_min(1e-8)
+        for network in self.targets.values():
+            network.input_mean.copy_(-mean)  # type: ignore[operator, union-attr]
+            network.input_scale.copy_(scale)  # type: ignore[operator, union-attr]
 
     def forward(self, mix: Tensor) -> Tensor:
         """Separate a whole signal.
@@ -153,9 +185,7 @@ class OpenUnmix(nn.Module):
         samples = mix.shape[-1]
         # Frames are centred and reflect what lies at the ends, for which there must be half a frame.
         padded = functional.pad(mix, (0, max(c.frame - samples, 0)))
-        spectra = torch.stft(
-            padded, c.frame, c.hop, window=self.window, center=True, pad_mode="reflect", return_complex=True
-        )
+        spectra = self._analyse(padded)
         magnitudes = spectra.abs().unsqueeze(0)
         estimates = torch.cat([network(magnitudes) for network in self.targets.values()])
         stems = torch.cat(
@@ -167,10 +197,21 @@ class OpenUnmix(nn.Module):
             ],
             dim=-1,
         )
-        waves = torch.istft(
-            stems.flatten(0, 1), c.frame, c.hop, window=self.window, center=True, length=padded.shape[-1]
-        )
+        waves = self._synthesise(stems.flatten(0, 1), padded.shape[-1])
         return waves.unflatten(0, stems.shape[:2])[..., :samples]
+
+    def _analyse(self, signal: Tensor) -> Tensor:
+        """(signals, samples) to complex (signals, bins, frames)."""
+        c = self.config
+        return torch.stft(
+            signal, c.frame, c.hop, window=self.window, center=True, pad_mode="reflect", return_complex=True
+        )
+
+    def _synthesise(self, spectra: Tensor, samples: int) -> Tensor:
+        """Complex (signals, bins, frames) to (signals, samples)."""
+        c = self.config
+        waves: Tensor = torch.istft(spectra, c.frame, c.hop, window=self.window, center=True, length=samples)
+        return waves
 
 
 def _each_frame(norm: nn.Module, x: Tensor) -> Tensor:

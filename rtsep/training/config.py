@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from rtsep.spec import UsageError
-
-TRAINABLE = ("band-split", "causal-lstm")
 
 
 class Strict(BaseModel):
@@ -72,7 +70,7 @@ class MixConfig(Strict):
 
 
 class OptimiserConfig(Strict):
-    """AdamW with a linear warm-up, a plateau and a linear decay over the last part of the run.
+    """AdamW with a linear warm-up, a plateau and a decay over the last part of the run.
 
     Attributes:
         steps: of the optimiser.
@@ -81,7 +79,7 @@ class OptimiserConfig(Strict):
             echoing", 2019): more than one where mixing takes longer than learning.
         windows: lengths in samples of the synthesis windows that examples take by turns; none: the network's
             own. With several, the weights serve streams of each of these latencies (`[release.streams]`).
-        learning_rate, warm_up, decay_fraction, weight_decay, clip: of AdamW and its schedule.
+        learning_rate, warm_up, decay_fraction, decay, weight_decay, clip: of AdamW and its schedule.
         dropout: share of the units between layers that each step leaves out.
         ema: decay of the weights' moving average, which is what ships.
         seed: of everything that is drawn.
@@ -96,6 +94,7 @@ class OptimiserConfig(Strict):
     learning_rate: float = Field(1e-3, gt=0.0)
     warm_up: int = Field(50, ge=0)
     decay_fraction: float = Field(0.4, ge=0.0, le=1.0)
+    decay: Literal["linear", "cosine"] = "linear"
     weight_decay: float = Field(1e-4, ge=0.0)
     dropout: float = Field(0.0, ge=0.0, lt=1.0)
     clip: float = Field(1.0, gt=0.0)
@@ -103,6 +102,72 @@ class OptimiserConfig(Strict):
     seed: int = 0
     checkpoint_every: int = Field(100, ge=1)
     validate_every: int = Field(250, ge=1)
+
+
+class LossConfig(Strict):
+    """What is learnt, and from which errors.
+
+    Attributes:
+        objective: "masks", the fast loss of networks that decide masks (see `rtsep.training.mask_loss`);
+            "waveform", the terms below; "auto": masks where the network decides some and no term is given.
+        l1, mse, magnitude, dual, si_sdr, mr_stft, complex, compressed, consistency, silence: weights of the
+            terms in `rtsep.training.losses`. With the waveform objective and none of them, `l1` alone.
+        vocals: how much a part with vocals counts against one without.
+    """
+
+    objective: Literal["auto", "masks", "waveform"] = "auto"
+    l1: float = Field(default=0.0, ge=0.0)
+    mse: float = Field(default=0.0, ge=0.0)
+    magnitude: float = Field(default=0.0, ge=0.0)
+    dual: float = Field(default=0.0, ge=0.0)
+    si_sdr: float = Field(default=0.0, ge=0.0)
+    mr_stft: float = Field(default=0.0, ge=0.0)
+    complex: float = Field(default=0.0, ge=0.0)
+    compressed: float = Field(default=0.0, ge=0.0)
+    consistency: float = Field(default=0.0, ge=0.0)
+    silence: float = Field(default=0.0, ge=0.0)
+    vocals: float = Field(default=1.0, gt=0.0)
+
+    @model_validator(mode="after")
+    def _terms_are_of_the_waveform(self) -> Self:
+        if self.objective == "masks" and (self.terms() or self.vocals != 1.0):
+            raise ValueError("objective 'masks' has no terms to weigh; they are those of 'waveform'")
+        return self
+
+    def terms(self) -> dict[str, float]:
+        """The terms that have a weight."""
+        return {
+            name: value
+            for name, value in self.model_dump(exclude={"objective", "vocals"}).items()
+            if value > 0.0
+        }
+
+
+class ComputeConfig(Strict):
+    """What computes, and how finely.
+
+    Attributes:
+        device: "auto" is a CUDA GPU where torch finds one.
+        precision: of matrix products. "bf16" needs no scaling; "fp16" is for older GPUs and scales the loss
+            so that gradients stay in range. "auto" is bf16 with the masks objective, fp32 otherwise.
+        accumulate: passes in which a process takes its share of a batch: more need less memory.
+    """
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    accumulate: int = Field(default=1, ge=1)
+
+
+class MonitorConfig(Strict):
+    """What can be watched while it goes on.
+
+    Attributes:
+        tensorboard: event files in the run's folder; "auto": where TensorBoard is installed.
+        report: a page with curves and pictures, written anew at every validation.
+    """
+
+    tensorboard: Literal["auto", "on", "off"] = "auto"
+    report: bool = True
 
 
 class ReleaseConfig(Strict):
@@ -130,15 +195,11 @@ class TrainConfig(Strict):
     network: dict[str, Any] = Field(default_factory=dict)
     data: DataConfig
     mix: MixConfig = MixConfig()
+    loss: LossConfig = LossConfig()
     optimiser: OptimiserConfig
+    compute: ComputeConfig = ComputeConfig()
+    monitor: MonitorConfig = MonitorConfig()
     release: ReleaseConfig = ReleaseConfig()
-
-    @field_validator("architecture")
-    @classmethod
-    def _trainable(cls, value: str) -> str:
-        if value not in TRAINABLE:
-            raise ValueError(f"only {' and '.join(TRAINABLE)} can be trained so far")
-        return value
 
 
 def load_config(path: Path) -> TrainConfig:

@@ -17,7 +17,9 @@ from torch import Tensor, nn
 from rtsep.backends.onnx import OnnxBackend
 from rtsep.separators.manifest import MANIFEST_NAME, Files, Manifest, StateEntry, Window
 from rtsep.separators.network import CausalNetwork, State
-from rtsep.separators.registry import ModelPackage, describe_file
+from rtsep.separators.offline_folder import write_offline
+from rtsep.separators.open_unmix import OpenUnmix
+from rtsep.separators.registry import ModelPackage, OfflinePackage, describe_file, read_package
 from rtsep.spec import ModelError
 
 OPSET = 20
@@ -88,6 +90,36 @@ def export(
             raise ModelError(f"{name}: the graph differs from the network by {difference:.2g}; not exported")
         _move_into_place(folder, target, Path(scratch))
     return ModelPackage.read(target)
+
+
+def export_offline(
+    network: OpenUnmix, root: Path, name: str, *, overwrite: bool = False, **about: Any
+) -> OfflinePackage:
+    """Write the folder of an offline model, `root/name`, whole or not at all, and return it.
+
+    Args:
+        network: trained; it is left as it was.
+        root: the folder of models; made when missing.
+        name: what users will type.
+        overwrite: replace a model that is there already.
+        about: title, description, version, licence, scores and training, for the manifest.
+
+    Raises:
+        ModelError: when there is such a model already.
+    """
+    target = root / name
+    if target.exists() and not overwrite:
+        raise ModelError(f"{target}: there is a model already")
+    root.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=root) as scratch:
+        folder = Path(scratch) / name
+        folder.mkdir()
+        weights = {key: value.cpu().contiguous().clone() for key, value in network.state_dict().items()}
+        write_offline(folder, network.config, weights, **about)
+        _move_into_place(folder, target, Path(scratch))
+    package = read_package(target)
+    assert isinstance(package, OfflinePackage)
+    return package
 
 
 def export_graph(network: CausalNetwork, path: Path) -> None:

@@ -60,6 +60,7 @@ def _play(samples: int, score: np.random.Generator, hand: np.random.Generator) -
     rest = score.uniform(0.0, 0.25)
     brightness = score.uniform(0.2, 0.9)
     degree = 0
+    sounded = False
     at = -score.uniform(0.0, 1.0)
     while at * RATE < samples:
         length = float(score.choice(lengths, p=odds))
@@ -68,12 +69,14 @@ def _play(samples: int, score: np.random.Generator, hand: np.random.Generator) -
         root = scale[degree % len(scale)] + 12 * (degree // len(scale)) + (12 if lead else 0)
         bend = score.choice((-2.0, 2.0)) * score.random() if lead and score.random() < 0.15 else 0.0
         palm = muted and score.random() < 0.7
-        silent = score.random() < rest
+        # A guitar that rests throughout is none.
+        silent = score.random() < rest and sounded
         notes = (0,) if lead else chord
         start = at + hand.uniform(0.0, 0.012)
         at += length
         if silent:
             continue
+        sounded = sounded or at > 0.0
         strum = hand.uniform(0.0, 0.02)
         for k, interval in enumerate(notes):
             hz = key * 2.0 ** ((root + interval + hand.normal(0.0, 0.03)) / 12.0)

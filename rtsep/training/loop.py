@@ -3,76 +3,97 @@
 Example k of step n is drawn from a generator seeded with (seed, n, k): the number of workers, a
 restart or a crash changes nothing in what the network sees. A checkpoint holds weights, their moving
 average, the optimiser and the step, and replaces the last one in one rename.
+
+What a batch is and how it becomes a loss is the objective's affair (`rtsep.training.objective`); who else
+works on the same step is that of `rtsep.training.processes`.
 """
 
 from __future__ import annotations
 
+import copy
+import io
 import json
+import math
 import pickle
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any, Literal
 
 import numpy as np
 import torch
-from pydantic import ValidationError
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Dataset
 
-from rtsep.separators.band_split import BandSplit, BandSplitConfig
-from rtsep.separators.catalogue import load_weights
-from rtsep.separators.causal_lstm import CausalLSTM, CausalLSTMConfig
-from rtsep.separators.mask_network import MaskConfig, MaskNetwork
-from rtsep.separators.registry import ModelPackage
-from rtsep.spec import STEMS, UsageError
+from rtsep.spec import UsageError
 from rtsep.training.config import TrainConfig
 from rtsep.training.corpus import Track, load_corpus
-from rtsep.training.mixing import Mixer
-from rtsep.training.objective import loss
+from rtsep.training.events import Events, NoEvents, open_events
+from rtsep.training.mixing import Example, Mixer
+from rtsep.training.networks import (
+    TrainableNetwork,
+    decides_masks,
+    make_network,
+    make_objective,
+    separate,
+    take_weights,
+)
+from rtsep.training.objective import Objective, moved
+from rtsep.training.processes import Processes, choose_device
+from rtsep.training.report import show_excerpt, write_report
 from rtsep.training.scores import overall, score_tracks
-from rtsep.training.statistics import Statistics, StatisticsExtractor, join
 
 Report = Callable[[str], None]
 CHECKPOINT = "checkpoint.pt"
 BEST = "best.pt"
+LOG = "log.jsonl"
 ECHO_BLOCK = 8
 """Batches that are kept for their repeats."""
 _CHECKPOINT_KEYS = {"config", "network", "average", "optimiser", "step", "seconds_spent", "best"}
-
-
-class _Trainable(NamedTuple):
-    network: type[MaskNetwork]
-    config: type[MaskConfig]
-
-
-_NETWORKS = {
-    "band-split": _Trainable(BandSplit, BandSplitConfig),
-    "causal-lstm": _Trainable(CausalLSTM, CausalLSTMConfig),
-}
+_TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass
-class Steps(Dataset[Statistics]):
-    """Item n is the whole n-th batch."""
+class Steps(Dataset[list[Any]]):
+    """Item n is this process' share of the n-th batch, one batch of the objective's for each pass over it."""
 
     mixer: Mixer
-    extractor: StatisticsExtractor
+    objective: Objective[Any]
     config: TrainConfig
+    shares: list[range]
 
     def __len__(self) -> int:
         o = self.config.optimiser
         return -(-o.steps // (o.repeats * ECHO_BLOCK)) * ECHO_BLOCK if o.repeats > 1 else o.steps
 
-    def __getitem__(self, index: int) -> Statistics:
-        o = self.config.optimiser
-        batch = []
-        for k in range(o.batch):
-            example = self.mixer.draw(np.random.default_rng((o.seed, index, k)))
-            window = (index * o.batch + k) % len(self.extractor.windows)
-            parts, groups = torch.from_numpy(example.parts), torch.from_numpy(example.groups)
-            batch.append(self.extractor(parts, groups, window))
-        return join(batch)
+    def __getitem__(self, index: int) -> list[Any]:
+        return [self._batch(index, share) for share in self.shares]
+
+    def whole(self, index: int) -> Any:
+        """The n-th batch, all processes' shares of it."""
+        return self._batch(index, range(self.config.optimiser.batch))
+
+    def _batch(self, index: int, numbers: range) -> Any:
+        seed = self.config.optimiser.seed
+        examples: list[Example] = [self.mixer.draw(np.random.default_rng((seed, index, k))) for k in numbers]
+        first = index * self.config.optimiser.batch
+        return self.objective.prepare(examples, [first + k for k in numbers])
+
+
+class _Loss(nn.Module):
+    """Network and objective in one module, so that what averages gradients sees the loss being made."""
+
+    def __init__(self, network: nn.Module, objective: Objective[Any]) -> None:
+        super().__init__()
+        self.network = network
+        self.objective = objective
+
+    def forward(self, batch: Any) -> Tensor:
+        return self.objective.loss(self.network, batch)
 
 
 class Trainer:
@@ -81,24 +102,38 @@ class Trainer:
     Args:
         config: the run.
         report: takes lines of text about how it goes.
+        processes: this one among those that train together; alone by default.
 
     Raises (here and from `run`):
-        UsageError, ModelError: for a network that cannot be, folders that are missing, a checkpoint that
-            is damaged or another network's.
+        UsageError, ModelError: for a network that cannot be, a device that is not there, folders that are
+            missing, a checkpoint that is damaged or another network's.
     """
 
-    def __init__(self, config: TrainConfig, report: Report) -> None:
+    def __init__(self, config: TrainConfig, report: Report, processes: Processes | None = None) -> None:
         self.config = config
         self.report = report
+        self.processes = processes or Processes(0, 1, 0, choose_device(config.compute.device))
+        self.device = self.processes.device
         self.folder = config.output / config.name
         torch.manual_seed(config.optimiser.seed)
-        self.network = _NETWORKS[config.architecture].network(_network_config(config))
-        self.network.dropout = config.optimiser.dropout
-        self.average = {k: v.clone() for k, v in self.network.state_dict().items()}
+        self.network: TrainableNetwork = make_network(config).to(self.device)
+        precision = config.compute.precision
+        if precision == "auto":
+            precision = "bf16" if decides_masks(config, self.network) else "fp32"
+        if precision == "fp16" and self.device.type != "cuda":
+            raise UsageError("[compute] precision: fp16 is for GPUs; on a CPU take bf16")
+        self.precision = precision
+        # bfloat16 halves the time of matrix products; their sums stay exact.
+        autocast = partial(torch.autocast, self.device.type, _TYPES[precision], enabled=precision != "fp32")
+        self.objective = make_objective(config, self.network, autocast)
+        self.average = _copied(self.network.state_dict())
         o = config.optimiser
         self.optimiser = torch.optim.AdamW(
             self.network.parameters(), lr=o.learning_rate, betas=(0.9, 0.98), weight_decay=o.weight_decay
         )
+        # Only sixteen-bit floats of five exponent bits need it; it does nothing otherwise.
+        self.scaler = torch.amp.GradScaler("cuda", enabled=precision == "fp16")
+        self.events: Events = NoEvents()
         self.step = 0
         self.seconds_spent = 0.0
         self.best: float | None = None
@@ -111,72 +146,110 @@ class Trainer:
         report = self.report
         # Gradients fade away over hundreds of frames, into numbers that processors handle very slowly.
         torch.set_flush_denormal(True)
+        # Of a GPU's ways to add up, one that gives the same every time.
+        torch.backends.cudnn.deterministic = True
+        torch.backends.cudnn.benchmark = False
+        shares = self.processes.share(c.optimiser.batch, c.compute.accumulate)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UsageError(f"cannot make the run's folder {self.folder}: {error.strerror}") from None
         report(f"reading {len(c.data.roots)} training folders")
-        rate = self.network.config.sample_rate
+        if self.processes.local:
+            # The first process of each machine decodes what the cache lacks.
+            self.processes.wait()
+        rate = self.network.spec.sample_rate
         tracks = load_corpus(c.data.roots, c.data.cache, rate)
         validation = load_corpus([c.data.validation], c.data.cache, rate) if c.data.validation else []
+        if not self.processes.local:
+            self.processes.wait()
         mixer = Mixer(tracks, c.data, c.mix, int(c.optimiser.seconds * rate))
-        steps = Steps(mixer, StatisticsExtractor(self.network, c.optimiser.windows), c)
-        parameters = sum(p.numel() for p in self.network.parameters())
-        report(f"{len(tracks)} tracks, {parameters / 1e6:.2f} M parameters, run in {self.folder}")
-        if (self.folder / CHECKPOINT).exists():
+        steps = Steps(mixer, self.objective, c, shares)
+        report(
+            f"{len(tracks)} tracks, {_millions(self.network)} parameters, {self.device.type}"
+            f" {self.precision}, {self.processes.world} processes, run in {self.folder}"
+        )
+        there = (self.folder / CHECKPOINT).exists()
+        if self.processes.told(there):
             self.load()
             report(f"resumed at step {self.step} after {self.seconds_spent / 60:.0f} min of training")
         elif c.start_from is not None:
-            self._take_weights(c.start_from)
+            take_weights(self.network, c)
+            self.average = _copied(self.network.state_dict())
             report(f"started from the weights of {c.start_from}")
         else:
-            self._normalise_input(steps)
-        self._train(self._batches(steps), validation)
-        self._save(CHECKPOINT)
+            self._begin(steps)
+        if self.processes.leads:
+            self.events = open_events(c.monitor.tensorboard, self.folder, self.step)
+        try:
+            self._train(self._batches(steps), validation)
+            self._save(CHECKPOINT)
+            if self.processes.leads and not validation:
+                self._tell(None)
+        finally:
+            self.events.close()
 
-    def _train(self, batches: Iterator[Statistics], validation: list[Track]) -> None:
+    def _train(self, batches: Iterator[list[Any]], validation: list[Track]) -> None:
         o = self.config.optimiser
-        c = self.network.config
-        segment = round(c.sample_rate / (c.hop * c.phases))
+        module: nn.Module = _Loss(self.network, self.objective)
+        if self.processes.world > 1:
+            # The first process' statistics of batch norms are those that are saved.
+            module = DistributedDataParallel(module, broadcast_buffers=False)
         started = time.monotonic()
         recent: list[float] = []
-        for batch in batches:
-            rate = o.learning_rate * schedule(self.step, o.steps, o.warm_up, o.decay_fraction)
+        for passes in batches:
+            rate = o.learning_rate * schedule(self.step, o.steps, o.warm_up, o.decay_fraction, o.decay)
             for group in self.optimiser.param_groups:
                 group["lr"] = rate
             if o.dropout > 0.0:
                 # What is left out is a function of the step too.
-                torch.manual_seed(o.seed * 1_000_003 + self.step)
-            # Matrix products in bfloat16, which halves their time; their sums stay exact.
-            with torch.autocast("cpu", torch.bfloat16):
-                logits = self.network.decide_phase(batch.features)
-            value = loss(logits, batch, segment)
+                torch.manual_seed((o.seed + self.processes.rank * 7919) * 1_000_003 + self.step)
             self.optimiser.zero_grad(set_to_none=True)
-            value.backward()
+            recent.append(self._accumulate(module, passes))
+            self.scaler.unscale_(self.optimiser)
             norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), o.clip)
             if torch.isfinite(norm):
-                self.optimiser.step()
+                self.scaler.step(self.optimiser)
+            self.scaler.update()
             self._average()
             self.step += 1
-            recent.append(float(value.detach()))
             now = time.monotonic()
             self.seconds_spent += now - started
             started = now
             if self.step % 10 == 0:
-                mean = float(np.mean(recent))
+                mean = self.processes.total(float(np.mean(recent)))
                 self._log({"step": self.step, "loss": mean, "rate": rate, "seconds": self.seconds_spent})
+                self.events.figures(self.step, {"loss": mean, "learning rate": rate})
                 pace = self.seconds_spent / self.step
                 self.report(
-                    f"step {self.step}/{o.steps}  loss {mean:.3f} dB  {pace:.2f} s/step"
+                    f"step {self.step}/{o.steps}  loss {mean:.3f}{self.objective.unit}  {pace:.2f} s/step"
                     f"  {(o.steps - self.step) * pace / 60:.0f} min left"
                 )
                 recent.clear()
             if self.step % o.checkpoint_every == 0:
                 self._save(CHECKPOINT)
             if validation and (self.step % o.validate_every == 0 or self.step == o.steps):
-                self._validate(validation)
+                if self.processes.leads:
+                    self._validate(validation)
+                self.processes.wait()
 
-    def _batches(self, steps: Steps) -> Iterator[Statistics]:
+    def _accumulate(self, module: nn.Module, passes: list[Any]) -> float:
+        """Gradients of the whole batch's mean loss; returns what this process' share adds to that."""
+        world = self.processes.world
+        weights = [self.objective.weight(batch) for batch in passes]
+        total = self.processes.total(sum(weights))
+        value = 0.0
+        for number, (batch, weight) in enumerate(zip(passes, weights, strict=True)):
+            last = number == len(passes) - 1
+            # Gradients travel once a step. What averages them divides by the number of processes.
+            quiet = module.no_sync() if isinstance(module, DistributedDataParallel) and not last else None
+            with quiet or nullcontext():
+                part = module(moved(batch, self.device)) * (weight / total * world)
+                self.scaler.scale(part).backward()
+            value += float(part.detach()) / world
+        return value
+
+    def _batches(self, steps: Steps) -> Iterator[list[Any]]:
         """From this step's batch to the last. Repeats come a block later, not at once."""
         o = self.config.optimiser
         if o.repeats == 1:
@@ -184,7 +257,7 @@ class Trainer:
             return
         # A run resumed within a block needs all its batches again.
         fresh = self._mixed(steps, self.step // (o.repeats * ECHO_BLOCK) * ECHO_BLOCK)
-        kept: list[Statistics] = []
+        kept: list[list[Any]] = []
         block = -1
         for step in range(self.step, o.steps):
             if step // (o.repeats * ECHO_BLOCK) != block:
@@ -195,7 +268,7 @@ class Trainer:
                 kept.append(next(fresh))
             yield kept[within]
 
-    def _mixed(self, steps: Steps, first: int) -> Iterator[Statistics]:
+    def _mixed(self, steps: Steps, first: int) -> Iterator[list[Any]]:
         workers = self.config.data.workers
         loader = DataLoader(
             steps,
@@ -207,23 +280,11 @@ class Trainer:
         )
         return iter(loader)
 
-    def _normalise_input(self, steps: Steps) -> None:
-        """Start from the data's own mean and spread of every band; both are then learnt on."""
-        features = torch.cat([steps[s].features for s in range(2)]).flatten(0, 1)
-        with torch.no_grad():
-            self.network.input_mean.copy_(features.mean(0))
-            self.network.input_scale.copy_(1.0 / features.std(0).clamp_min(1e-3))
-        # The masks start as the stems' rough shares, not as noise.
-        self.network.soften(0.5)
-        self.average = {k: v.clone() for k, v in self.network.state_dict().items()}
-
-    def _take_weights(self, folder: Path) -> None:
-        """Begin with a finished model of the same configuration. Raises ModelError, UsageError."""
-        model = load_weights(ModelPackage.read(folder))
-        if not isinstance(model, type(self.network)) or model.config != self.network.config:
-            raise UsageError(f"{folder} is not of this run's [network]; it cannot start from there")
-        self.network.load_state_dict(model.state_dict())
-        self.average = {k: v.clone() for k, v in self.network.state_dict().items()}
+    def _begin(self, steps: Steps) -> None:
+        """Let the fresh network take from the data what it should begin with."""
+        batches = [moved(steps.whole(index), self.device) for index in range(2)]
+        self.objective.begin(self.network, batches)
+        self.average = _copied(self.network.state_dict())
 
     # -- averaging, validation -----------------------------------------------------------------------
 
@@ -232,9 +293,12 @@ class Trainer:
         decay = min(self.config.optimiser.ema, (1.0 + self.step) / (10.0 + self.step))
         with torch.no_grad():
             for name, value in self.network.state_dict().items():
-                self.average[name].lerp_(value, 1.0 - decay)
+                if value.is_floating_point():
+                    self.average[name].lerp_(value, 1.0 - decay)
+                else:
+                    self.average[name].copy_(value)
 
-    def averaged(self, stream: dict[str, Any] | None = None) -> MaskNetwork:
+    def averaged(self, stream: dict[str, Any] | None = None) -> TrainableNetwork:
         """The network with the moving average of its weights: what is validated and shipped.
 
         Args:
@@ -243,8 +307,12 @@ class Trainer:
         Raises:
             UsageError: when there is no such network, or the weights do not fit it.
         """
-        merged = self.config.model_copy(update={"network": self.config.network | (stream or {})})
-        network = type(self.network)(_network_config(merged))
+        if stream:
+            network = make_network(
+                self.config.model_copy(update={"network": self.config.network | stream})
+            ).to(self.device)
+        else:
+            network = copy.deepcopy(self.network)
         wanted = {name: value.shape for name, value in network.state_dict().items()}
         if wanted != {name: value.shape for name, value in self.average.items()}:
             raise UsageError(f"[release.streams] {stream}: the run's weights do not fit such a network")
@@ -252,29 +320,71 @@ class Trainer:
         return network.eval()
 
     def _validate(self, tracks: list[Track]) -> None:
-        scores = validate(self.averaged(), tracks)
+        network = self.averaged()
+        scores = validate(network, tracks, self.device)
         self._log({"step": self.step, **scores})
+        self.events.figures(self.step, {f"validation/{name}": score for name, score in scores.items()})
         self.report("validation: " + "  ".join(f"{k} {v:.2f}" for k, v in scores.items()))
         score = overall(scores)
         if self.best is None or score >= self.best:
             self.best = score
             self._save(BEST)
+        if self.config.monitor.report or not isinstance(self.events, NoEvents):
+            self._tell(self._excerpt(network, tracks[0]))
+
+    def _excerpt(self, network: TrainableNetwork, track: Track) -> tuple[str, bytes] | None:
+        """What a piece of the validation sounds like by now, as a picture."""
+        try:
+            from rtsep.evaluation.picture import draw_spectrograms
+        except ModuleNotFoundError:
+            return None
+        rate = network.spec.sample_rate
+        title, panels = show_excerpt(lambda mix: self._separate(network, mix), track, rate)
+        picture = io.BytesIO()
+        draw_spectrograms(panels, rate, picture)
+        self.events.picture(self.step, "validation", picture.getvalue())
+        return title, picture.getvalue()
+
+    def _separate(self, network: TrainableNetwork, mix: NDArray[np.float32]) -> NDArray[np.float32]:
+        stems: NDArray[np.float32] = separate(network, torch.from_numpy(mix).to(self.device)).cpu().numpy()
+        return stems
+
+    def _tell(self, excerpt: tuple[str, bytes] | None) -> None:
+        """Write the report."""
+        if not self.config.monitor.report:
+            return
+        about = {
+            "network": f"{self.config.architecture}, {_millions(self.network)} parameters",
+            "computed by": f"{self.processes.world} x {self.device.type}, {self.precision}",
+            "time": f"{self.seconds_spent / 60.0:.1f} minutes of training",
+        }
+        try:
+            unit = self.objective.unit
+            write_report(self.folder, self.config, self.folder / LOG, unit, excerpt, about)
+        except ModuleNotFoundError as error:
+            self.report(f"no report: {error.name} is not installed")
 
     # -- files -----------------------------------------------------------------------------------------
 
     def _log(self, row: dict[str, Any]) -> None:
-        with open(self.folder / "log.jsonl", "a", encoding="utf-8") as log:
+        if not self.processes.leads:
+            return
+        with open(self.folder / LOG, "a", encoding="utf-8") as log:
             log.write(
                 json.dumps({k: round(v, 6) if isinstance(v, float) else v for k, v in row.items()}) + "\n"
             )
 
     def _save(self, name: str) -> None:
+        if not self.processes.leads:
+            return
         partial = self.folder / f"{name}.partial"
         content = {
+            "architecture": self.config.architecture,
             "config": self.config.network,
             "network": self.network.state_dict(),
             "average": self.average,
             "optimiser": self.optimiser.state_dict(),
+            "scaler": self.scaler.state_dict(),
             "step": self.step,
             "seconds_spent": self.seconds_spent,
             "best": self.best,
@@ -283,50 +393,72 @@ class Trainer:
         partial.replace(self.folder / name)
 
     def load(self, name: str = CHECKPOINT) -> None:
-        """Take up a checkpoint of this run. Raises UsageError when it is not one, or of another network."""
+        """Take up a checkpoint of this run: the first process reads it and tells the others.
+
+        Raises:
+            UsageError: when it is not one, or of another network.
+        """
+        content = self.processes.told(self._read(name) if self.processes.leads else {})
+        self.network.load_state_dict(content["network"])
+        self.average = {k: v.to(self.device) for k, v in content["average"].items()}
+        self.optimiser.load_state_dict(content["optimiser"])
+        if content.get("scaler") and self.scaler.is_enabled():
+            self.scaler.load_state_dict(content["scaler"])
+        self.step = content["step"]
+        self.seconds_spent = content["seconds_spent"]
+        self.best = content["best"]
+
+    def _read(self, name: str) -> dict[str, Any]:
         path = self.folder / name
         try:
-            content = torch.load(path, weights_only=True)
+            content = torch.load(path, weights_only=True, map_location="cpu")
         except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
             why = (str(error).splitlines() or [type(error).__name__])[0]
             raise UsageError(f"{path} is not a checkpoint: {why}") from None
         if not isinstance(content, dict) or not content.keys() >= _CHECKPOINT_KEYS:
             raise UsageError(f"{path} is not a checkpoint of a training run")
+        # Those from before there were several architectures do not say which theirs is.
+        architecture = content.get("architecture", "causal-lstm")
+        if architecture != self.config.architecture:
+            raise UsageError(f"{path} is of {architecture}; give the run another name")
         if content["config"] != self.config.network:
             raise UsageError(f"{path} was trained with another [network] table; give the run another name")
-        self.network.load_state_dict(content["network"])
-        self.average = content["average"]
-        self.optimiser.load_state_dict(content["optimiser"])
-        self.step = content["step"]
-        self.seconds_spent = content["seconds_spent"]
-        self.best = content["best"]
+        return content
 
 
-def _network_config(config: TrainConfig) -> MaskConfig:
-    try:
-        network: MaskConfig = _NETWORKS[config.architecture].config.model_validate(config.network)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise UsageError(f"[network] {where}: {first['msg']}") from None
-    if network.channels != 2 or network.stems != STEMS:
-        raise UsageError(f"[network] only stereo networks for {', '.join(STEMS)} can be trained so far")
-    return network
+def _millions(network: nn.Module) -> str:
+    return f"{sum(p.numel() for p in network.parameters()) / 1e6:.2f} M"
 
 
-def schedule(step: int, steps: int, warm_up: int, decay_fraction: float) -> float:
-    """Share of the learning rate at a step: up linearly, flat, then down linearly to a fiftieth."""
+def _copied(state: dict[str, Any]) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in state.items()}
+
+
+def schedule(
+    step: int, steps: int, warm_up: int, decay_fraction: float, decay: Literal["linear", "cosine"] = "linear"
+) -> float:
+    """Share of the learning rate at a step: up linearly, flat, then down to a fiftieth.
+
+    Down in a line, or along half a wave (I. Loshchilov, F. Hutter, "SGDR", ICLR 2017, arXiv:1608.03983,
+    without restarts).
+    """
     rise = min(1.0, (step + 1) / max(warm_up, 1))
     decay_steps = max(int(steps * decay_fraction), 1)
     fall = min(1.0, max(0.0, (steps - step) / decay_steps))
+    if decay == "cosine":
+        fall = 0.5 - 0.5 * math.cos(math.pi * fall)
     return rise * max(fall, 0.02)
 
 
 @torch.no_grad()
-def validate(network: MaskNetwork, tracks: list[Track]) -> dict[str, float]:
-    """`score_tracks` of a network, every track at once."""
+def validate(
+    network: TrainableNetwork, tracks: list[Track], device: torch.device | str = "cpu"
+) -> dict[str, float]:
+    """`score_tracks` of a network on its device, every track at once."""
     return score_tracks(
-        lambda mix: network(torch.from_numpy(mix)[None])[0].numpy(), tracks, network.config.sample_rate
+        lambda mix: separate(network, torch.from_numpy(mix).to(device)).cpu().numpy(),
+        tracks,
+        network.spec.sample_rate,
     )
 
 

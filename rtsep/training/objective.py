@@ -1,189 +1,193 @@
-"""The loss: how loud the error is, in decibels, second by second.
+"""What a batch is and how it becomes a loss: the seam between the loop and what is learnt.
 
-SDR is a logarithm, and so is this: each known part of each second counts by the logarithm of its
-error's energy, so that a quiet voice matters as much as a loud one. Below a floor nothing more is won.
-The floor is low where a part sounds and high where it is silent: with the same low one for both, seconds
-without a voice have more decibels to give than seconds with it, and a network in doubt learns to say
-nothing. The same is asked of a spectrum whitened by the mixture's own average, because the ear hears
-errors at 10 kHz that hold a thousandth of the energy of the bass.
+The loop knows nothing of either. It draws examples, has an objective make batches of them (in the workers)
+and loss of those (where the network is). A loss is a mean over what a batch holds, and `weight` says of how
+much: so a step's batch may be cut into parts, for other processes or one after the other, and their weighted
+mean is the loss of the whole.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import copy
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, fields, replace
+from typing import Any, Protocol, TypeVar
 
-import numba
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
-from rtsep.training.statistics import Statistics
+from rtsep.separators.mask_network import MaskNetwork
+from rtsep.separators.open_unmix import OpenUnmix
+from rtsep.training.losses import Scene, weighted
+from rtsep.training.mask_loss import loss as mask_loss
+from rtsep.training.mixing import Example
+from rtsep.training.statistics import Statistics, StatisticsExtractor, join
 
-SOUNDING_FLOOR = 0.6
-"""Share of a part's own energy below which its error matters little: SDR beyond 2 dB.
-
-The lower, the more the logarithm bends, and the more a network that cannot tell bets on one answer. The
-higher, the nearer to a squared error, which asks for the mean of what may be."""
-SILENT_FLOOR = 0.1
-"""Share of the mixture below which what is left in a silent part hardly matters."""
-FAINT = 0.02
-"""Share of the mixture at which a part is half way between silent and sounding."""
-WHITE_SHARE = 0.25
-LOWEST = np.float32(-30.0)
-TINY = np.float32(1e-20)
-"""Below these a mask or slope means nothing, and numbers too small to be normal cost a hundred times more."""
-
-Floats = NDArray[np.float32]
-
-# numba's OpenMP layer would share torch's pool and reset its size; the two then spin against each other.
-numba.config.THREADING_LAYER = "workqueue"  # type: ignore[attr-defined]
+Autocast = Callable[[], AbstractContextManager[Any]]
+"""Opens a context in which matrix products may be computed in a narrower type."""
+B = TypeVar("B")
 
 
-class _BandError(torch.autograd.Function):
-    """Energy of each part's error in each frame, summed over bands flat and weighted.
+class Objective(Protocol[B]):
+    """From examples to a loss. `B` is a dataclass of tensors whose first axis is the batch.
 
-    One pass over the logits forward and one back. As a chain of tensor operations the same takes some
-    fifteen passes over arrays of stems x channels x bands a frame, and more time than the network.
+    Attributes:
+        unit: of the loss, as it is written behind a number.
     """
 
-    @staticmethod
-    def forward(ctx: Any, logits: Tensor, statistics: Statistics, weights: Tensor) -> Tensor:
-        arrays = (
-            logits.detach().float().contiguous().numpy(),
-            statistics.groups.numpy(),
-            statistics.mixture.numpy(),
-            statistics.cross.numpy(),
-            statistics.target.numpy(),
-            weights.numpy(),
+    unit: str
+
+    def prepare(self, examples: Sequence[Example], numbers: Sequence[int]) -> B:
+        """A batch on the CPU. Called by workers, without gradients.
+
+        `numbers` are the examples', counted over the whole run: what takes turns goes by them.
+        """
+
+    def weight(self, batch: B) -> float:
+        """How much `loss` is the mean of."""
+
+    def loss(self, network: nn.Module, batch: B) -> Tensor:
+        """The mean loss, of one element. `batch` is on the network's device."""
+
+    def begin(self, network: nn.Module, batches: Sequence[B]) -> None:
+        """Set what a fresh network should take from the data before its first step."""
+
+
+def moved(batch: B, device: torch.device) -> B:
+    """The same batch on another device."""
+    names = [field.name for field in fields(batch)]  # type: ignore[arg-type]
+    moved_ones = {name: getattr(batch, name).to(device) for name in names}
+    return replace(batch, **moved_ones)  # type: ignore[type-var]
+
+
+class MaskObjective:
+    """Masks against sums over bands: fast, for networks that decide masks.
+
+    See `rtsep.training.statistics` and `rtsep.training.mask_loss`.
+
+    Args:
+        network: whose windows and bands the sums are for; a copy is kept.
+        autocast: around the network.
+        windows: synthesis windows that examples take by turns; the network's own if none.
+    """
+
+    unit = " dB"
+
+    def __init__(self, network: MaskNetwork, autocast: Autocast, windows: tuple[int, ...] = ()) -> None:
+        frozen = copy.deepcopy(network).cpu().requires_grad_(False)
+        self._extract = StatisticsExtractor(frozen, windows)
+        self._autocast = autocast
+        c = network.config
+        self._segment = round(c.sample_rate / (c.hop * c.phases))
+
+    def prepare(self, examples: Sequence[Example], numbers: Sequence[int]) -> Statistics:
+        """Sums over the bands of every frame."""
+        windows = len(self._extract.windows)
+        return join(
+            [
+                self._extract(torch.from_numpy(e.parts), torch.from_numpy(e.groups), number % windows)
+                for e, number in zip(examples, numbers, strict=True)
+            ]
         )
-        batch, time, parts = statistics.target.shape[:3]
-        error = np.zeros((batch, time, parts, 2), np.float32)
-        _sum_error(*arrays, error)
-        ctx.arrays = arrays
-        ctx.dtype = logits.dtype
-        return torch.from_numpy(error)
 
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        upstream = gradients[0].contiguous().numpy()
-        logits, groups, mixture, cross, target, weights = ctx.arrays
-        downstream = np.empty_like(logits)
-        _differentiate_error(logits, groups, mixture, cross, target, weights, upstream, downstream)
-        return torch.from_numpy(downstream).to(ctx.dtype), None, None
+    def weight(self, batch: Statistics) -> float:
+        """Known parts; those with vocals count twice."""
+        return float((batch.groups.amax(dim=2) * (1.0 + batch.groups[:, :, 0])).sum())
 
+    def loss(self, network: nn.Module, batch: Statistics) -> Tensor:
+        """Mean level of the error, dB of the mixture."""
+        assert isinstance(network, MaskNetwork)
+        with self._autocast():
+            logits = network.decide_phase(batch.features)
+        return mask_loss(logits, batch, self._segment)
 
-@numba.njit(cache=True, fastmath=True, inline="always")
-def _softmax(logits: Floats, c: int, k: int, masks: Floats) -> None:
-    """Across the stems of one frame (stems, channels, bands), for one channel and band."""
-    highest = logits[0, c, k]
-    for s in range(1, logits.shape[0]):
-        highest = max(highest, logits[s, c, k])
-    total = np.float32(0.0)
-    for s in range(logits.shape[0]):
-        masks[s] = np.exp(max(logits[s, c, k] - highest, LOWEST))
-        total += masks[s]
-    for s in range(logits.shape[0]):
-        masks[s] /= total
+    def begin(self, network: nn.Module, batches: Sequence[Statistics]) -> None:
+        """Start from the data's own mean and spread of every band; both are then learnt on."""
+        _normalise_masks(network, torch.cat([batch.features for batch in batches]).flatten(0, 1))
 
 
-@numba.njit(nogil=True, cache=True, fastmath=True, parallel=True)
-def _sum_error(
-    logits: Floats,
-    groups: Floats,
-    mixture: Floats,
-    cross: Floats,
-    target: Floats,
-    weights: Floats,
-    error: Floats,
-) -> None:
-    batch, time, stems, channels, bands = logits.shape
-    parts = groups.shape[1]
-    for index in numba.prange(batch * time):
-        b, t = index // time, index % time
-        masks = np.empty(stems, np.float32)
-        for c in range(channels):
-            for k in range(bands):
-                _softmax(logits[b, t], c, k, masks)
-                x, weight = mixture[b, t, c, k], weights[b, k]
-                for p in range(parts):
-                    mask = np.float32(0.0)
-                    for s in range(stems):
-                        mask += groups[b, p, s] * masks[s]
-                    e = max(mask * (mask * x - 2.0 * cross[b, t, p, c, k]) + target[b, t, p, c, k], 0.0)
-                    error[b, t, p, 0] += e
-                    error[b, t, p, 1] += e * weight
+@dataclass(frozen=True)
+class Waveforms:
+    """A batch of mixtures by their known parts.
+
+    Attributes:
+        parts: (batch, parts, channels, samples); unused ones are zero. The mixture is their sum.
+        groups: (batch, parts, stems); 1 where a part contains a stem, all zero where unused.
+    """
+
+    parts: Tensor
+    groups: Tensor
 
 
-@numba.njit(nogil=True, cache=True, fastmath=True, parallel=True)
-def _differentiate_error(
-    logits: Floats,
-    groups: Floats,
-    mixture: Floats,
-    cross: Floats,
-    target: Floats,
-    weights: Floats,
-    upstream: Floats,
-    downstream: Floats,
-) -> None:
-    batch, time, stems, channels, bands = logits.shape
-    parts = groups.shape[1]
-    for index in numba.prange(batch * time):
-        b, t = index // time, index % time
-        masks = np.empty(stems, np.float32)
-        slopes = np.empty(stems, np.float32)
-        for c in range(channels):
-            for k in range(bands):
-                _softmax(logits[b, t], c, k, masks)
-                slopes[:] = 0.0
-                x, weight = mixture[b, t, c, k], weights[b, k]
-                for p in range(parts):
-                    mask = np.float32(0.0)
-                    for s in range(stems):
-                        mask += groups[b, p, s] * masks[s]
-                    r = cross[b, t, p, c, k]
-                    slope = upstream[b, t, p, 0] + upstream[b, t, p, 1] * weight
-                    slope *= 2.0 * (mask * x - r)
-                    for s in range(stems):
-                        slopes[s] += groups[b, p, s] * slope
-                mean = np.float32(0.0)
-                for s in range(stems):
-                    mean += masks[s] * slopes[s]
-                for s in range(stems):
-                    slope = masks[s] * (slopes[s] - mean)
-                    downstream[b, t, s, c, k] = slope if abs(slope) > TINY else np.float32(0.0)
+class WaveformObjective:
+    """Stems against known parts, sample by sample or spectrum by spectrum, for every network.
+
+    Args:
+        terms: weights of the losses; see `rtsep.training.losses.weighted`.
+        vocals: how much a part with vocals counts against one without.
+        sample_rate: Hz.
+        autocast: around the network.
+    """
+
+    unit = ""
+
+    def __init__(self, terms: dict[str, float], vocals: float, sample_rate: int, autocast: Autocast) -> None:
+        self._terms = terms
+        self._vocals = vocals
+        self._segment = sample_rate
+        self._autocast = autocast
+
+    def prepare(self, examples: Sequence[Example], numbers: Sequence[int]) -> Waveforms:
+        """The examples' parts, stacked."""
+        return Waveforms(
+            torch.stack([torch.from_numpy(e.parts) for e in examples]),
+            torch.stack([torch.from_numpy(e.groups) for e in examples]),
+        )
+
+    def weight(self, batch: Waveforms) -> float:
+        """Known parts; those with vocals count as often as they should."""
+        return float(self._importance(batch.groups).sum())
+
+    def loss(self, network: nn.Module, batch: Waveforms) -> Tensor:
+        """Mean over known parts of the weighted terms."""
+        mix = batch.parts.sum(dim=1)
+        with self._autocast():
+            stems = stems_of(network, mix)
+        stems = stems.float()
+        estimate = torch.einsum("bps,bsct->bpct", batch.groups, stems)
+        scene = Scene(estimate, batch.parts, mix, self._segment)
+        values = weighted(scene, mix - stems.sum(dim=1), self._terms)
+        importance = self._importance(batch.groups)
+        return (values * importance).sum() / importance.sum()
+
+    def begin(self, network: nn.Module, batches: Sequence[Waveforms]) -> None:
+        """As the architecture's authors begin: inputs normalised by the data's mean and spread."""
+        mixes = torch.cat([batch.parts.sum(dim=1) for batch in batches])
+        with torch.no_grad():
+            if isinstance(network, MaskNetwork):
+                frames = torch.view_as_real(network.analyse(mixes))
+                _normalise_masks(network, network.features(frames).flatten(0, 1))
+            elif isinstance(network, OpenUnmix):
+                network.normalise_input(mixes)
+
+    def _importance(self, groups: Tensor) -> Tensor:
+        return groups.amax(dim=2) * (1.0 + (self._vocals - 1.0) * groups[:, :, 0])
 
 
-def loss(logits: Tensor, statistics: Statistics, frames: int) -> Tensor:
-    """Mean over known parts and segments of `frames` frames of the error's level, in dB of the mixture."""
-    x = statistics.mixture
-    whiteness = x.mean(dim=(1, 2))
-    weights = 1.0 / (whiteness + 1e-4 * whiteness.mean(dim=-1, keepdim=True) + 1e-12)
-    error: Tensor = _BandError.apply(logits, statistics, weights)
-    reference = _segments(_energy(x.unsqueeze(2), weights), frames)
-    reference = reference + 1e-3 * reference.mean(dim=1, keepdim=True) + 1e-9
-    share = _segments(_energy(statistics.target, weights), frames) / reference
-    levels = 10.0 * torch.log10(_segments(error, frames) / reference + floor(share))
-    levels = (1.0 - WHITE_SHARE) * levels[..., 0] + WHITE_SHARE * levels[..., 1]
-    # A voice is what most listeners mute: it counts twice.
-    importance = statistics.groups.amax(dim=2) * (1.0 + statistics.groups[:, :, 0])
-    return (levels * importance.unsqueeze(1)).sum() / (importance.sum() * levels.shape[1])
+def stems_of(network: nn.Module, mix: Tensor) -> Tensor:
+    """A batch of mixtures (batch, channels, samples) to stems (batch, stems, channels, samples).
+
+    Open-Unmix is trained without its Wiener filter, on the estimates that go into it.
+    """
+    stems: Tensor = network.estimate(mix) if isinstance(network, OpenUnmix) else network(mix)
+    return stems
 
 
-def floor(share: Tensor) -> Tensor:
-    """Error, as a share of the mixture, below which nothing is won, by the part's own share of it."""
-    return SOUNDING_FLOOR * share + SILENT_FLOOR * FAINT / (FAINT + share)
-
-
-def _energy(power: Tensor, weights: Tensor) -> Tensor:
-    """(batch, time, parts, channels, bands) summed flat and weighted: (batch, time, parts, 2)."""
-    return torch.stack(
-        (power.sum(dim=(3, 4)), (power * weights[:, None, None, None]).sum(dim=(3, 4))), dim=-1
-    )
-
-
-def _segments(energy: Tensor, frames: int) -> Tensor:
-    """Sum (batch, time, parts, 2) over runs of `frames`; what does not fill a run at the end is left out."""
-    batch, time, parts, _ = energy.shape
-    whole = max(time // frames, 1)
-    return energy[:, : whole * frames].reshape(batch, whole, -1, parts, 2).sum(dim=2)
+def _normalise_masks(network: nn.Module, features: Tensor) -> None:
+    assert isinstance(network, MaskNetwork)
+    with torch.no_grad():
+        network.input_mean.copy_(features.mean(0))
+        network.input_scale.copy_(1.0 / features.std(0).clamp_min(1e-3))
+        # The masks start as the stems' rough shares, not as noise.
+        network.soften(0.5)

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-from rtsep.separators.registry import ModelPackage
+from rtsep.separators.mask_network import MaskNetwork
+from rtsep.separators.open_unmix import OpenUnmix
+from rtsep.separators.registry import AnyPackage, ModelPackage
 from rtsep.spec import UsageError
 from rtsep.training.config import TrainConfig
 from rtsep.training.corpus import load_corpus
-from rtsep.training.export import export
+from rtsep.training.export import export, export_offline
 from rtsep.training.loop import BEST, CHECKPOINT, Report, Trainer, validate
 
 CARD = "README.md"
-TITLES = {"band-split": "Causal band-split RNN", "causal-lstm": "Causal LSTM"}
 
 
-def release(config: TrainConfig, command: str, target: Path, about: str, report: Report) -> ModelPackage:
+def release(config: TrainConfig, command: str, target: Path, about: str, report: Report) -> AnyPackage:
     """Export a run's best weights as the model `target`, and write its card.
 
     Args:
@@ -36,26 +38,26 @@ def release(config: TrainConfig, command: str, target: Path, about: str, report:
         raise UsageError(f"nothing has been trained in {trainer.folder}")
     trainer.load(checkpoint)
     network = trainer.averaged(config.release.streams.get(target.name))
-    network.favour("vocals", config.release.favour_vocals)
+    if config.release.favour_vocals:
+        if not isinstance(network, MaskNetwork):
+            raise UsageError("[release] favour_vocals: only a network that decides masks can be in doubt")
+        network.favour("vocals", config.release.favour_vocals)
+    spec = network.spec
     scores: dict[str, float] = {}
     if config.data.validation:
         report(f"scoring step {trainer.step} on {config.data.validation}")
-        tracks = load_corpus([config.data.validation], config.data.cache, network.config.sample_rate)
-        scores = {name: round(score, 2) for name, score in validate(network, tracks).items()}
+        tracks = load_corpus([config.data.validation], config.data.cache, spec.sample_rate)
+        found = validate(network, tracks, trainer.device)
+        scores = {name: round(score, 2) for name, score in found.items()}
     minutes = trainer.seconds_spent / 60.0
-    latency = 1000.0 * network.spec.algorithmic_latency / network.spec.sample_rate
     parameters = sum(p.numel() for p in network.parameters())
-    kind = TITLES[network.architecture]
-    package = export(
-        network,
-        target.parent,
-        target.name,
-        title=f"{kind}, {latency:.0f} ms",
-        description=f"Four stems from one {kind} of {parameters / 1e6:.1f} M parameters.",
-        version="1",
-        licence="MIT",
-        scores=scores,
-        training={
+    kind = KINDS.get(config.architecture, config.architecture)
+    about_it: dict[str, Any] = {
+        "description": f"Four stems from one {kind} of {parameters / 1e6:.1f} M parameters.",
+        "version": "1",
+        "licence": "MIT",
+        "scores": scores,
+        "training": {
             "command": command,
             "steps": trainer.step,
             "minutes": round(minutes, 1),
@@ -63,11 +65,30 @@ def release(config: TrainConfig, command: str, target: Path, about: str, report:
             "seconds": config.optimiser.seconds,
             "favour_vocals": config.release.favour_vocals,
         },
-        overwrite=True,
-    )
+        "overwrite": True,
+    }
+    title = kind[0].upper() + kind[1:]
+    package: AnyPackage
+    if isinstance(network, OpenUnmix):
+        package = export_offline(network, target.parent, target.name, title=f"{title}, offline", **about_it)
+    else:
+        milliseconds = 1000.0 * network.spec.algorithmic_latency / spec.sample_rate
+        about_it["title"] = f"{title}, {milliseconds:.0f} ms"
+        package = export(network, target.parent, target.name, **about_it)
     card = _card(package, command, trainer.step, minutes, about)
     (target / CARD).write_text(card, encoding="utf-8")
     return package
+
+
+KINDS = {
+    "band-split": "causal band-split RNN",
+    "causal-lstm": "causal LSTM",
+    "conv-tasnet": "causal Conv-TasNet",
+    "cadenza-tasnet": "causal Conv-TasNet of the Cadenza challenges",
+    "hs-tasnet": "HS-TasNet",
+    "umx-reference": "Open-Unmix",
+}
+"""Architectures, as people call them."""
 
 
 MEANING = {
@@ -81,23 +102,30 @@ MEANING = {
 }
 
 
-def _card(package: ModelPackage, command: str, steps: int, minutes: float, about: str) -> str:
+def _card(package: AnyPackage, command: str, steps: int, minutes: float, about: str) -> str:
     m = package.manifest
-    milliseconds = 1000.0 * package.spec.algorithmic_latency / m.sample_rate
+    if isinstance(package, ModelPackage):
+        latency = package.spec.algorithmic_latency
+        timing = (
+            f"Algorithmic latency {latency} samples ({1000.0 * latency / m.sample_rate:.1f} ms),"
+            f" hop {package.spec.hop} samples."
+        )
+    else:
+        timing = "It needs the whole song, or a long piece of it, at once: not for live sound."
     rows = "\n".join(f"| {MEANING.get(name, name)} | {score:.2f} dB |" for name, score in m.scores.items())
     sizes = "\n".join(f"- {key} = {value}" for key, value in m.config.items())
+    sums = SUMS.get(m.architecture, "")
     return f"""# {m.name}
 
 {m.title}: {m.description}
 
-Separates {m.channels}-channel audio at {m.sample_rate} Hz into {", ".join(m.stems)}. Algorithmic latency
-{package.spec.algorithmic_latency} samples ({milliseconds:.1f} ms), hop {m.hop} samples. The masks sum to one,
-so the stems sum to the mixture.
+Separates {m.channels}-channel audio at {m.sample_rate} Hz into {", ".join(m.stems)}. {timing}
+{sums}
 
 ## Scores
 
-On the validation song, which was never trained on (it was used to choose the checkpoint). Medians over the
-one-second chunks in which the stem sounds.
+On the validation songs, which were never trained on (they were used to choose the checkpoint). Medians over
+the one-second chunks in which the stem sounds.
 
 | measure | |
 |---|---|
@@ -105,7 +133,7 @@ one-second chunks in which the stem sounds.
 
 ## Training
 
-`{command}`: {steps} steps, {minutes:.0f} minutes on two CPU cores.
+`{command}`: {steps} steps, {minutes:.0f} minutes.
 
 {about}
 
@@ -113,3 +141,12 @@ one-second chunks in which the stem sounds.
 
 {sizes}
 """
+
+
+SUMS = {
+    "band-split": "The masks sum to one, so the stems sum to the mixture.",
+    "causal-lstm": "The masks sum to one, so the stems sum to the mixture.",
+    "conv-tasnet": "What the stems lack of the mixture is shared out, so they sum to it.",
+    "hs-tasnet": "What the stems lack of the mixture is shared out, so they sum to it.",
+}
+"""What is sure of the sum of the stems."""

@@ -62,6 +62,7 @@ def run_config(root: Path, output: Path, **changes: dict[str, Any]) -> TrainConf
             "bass_in_other": ["inside"],
             "workers": 0,
         },
+        "monitor": {"tensorboard": "off", "report": False},
         "optimiser": {
             "steps": 6,
             "batch": 2,

@@ -17,6 +17,7 @@ def write_config(folder: Path, steps: int = 2, root: str = "songs") -> Path:
     path.write_text(
         f'name = "tiny"\noutput = "out"\n[network]\n{network}\n'
         f'[data]\nroots = ["{root}"]\ncache = "cache"\nworkers = 0\n'
+        f'[monitor]\ntensorboard = "off"\n'
         f"[optimiser]\nsteps = {steps}\nbatch = 1\nseconds = 0.5\n"
     )
     return path

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from rtsep.separators.causal_lstm import CausalLSTMConfig
 from rtsep.spec import UsageError
-from rtsep.training.config import TrainConfig, load_config
+from rtsep.training.config import LossConfig, TrainConfig, load_config
+from rtsep.training.losses import LOSSES
+from rtsep.training.networks import make_network
 
 ROOT = Path(__file__).parents[2]
 
@@ -27,6 +28,11 @@ def load(folder: Path, text: str) -> TrainConfig:
     return load_config(path)
 
 
+def test_every_loss_has_a_weight() -> None:
+    assert {*LossConfig.model_fields} - {"objective", "vocals"} == {*LOSSES, "consistency"}
+    assert LossConfig(l1=1.0, si_sdr=0.5).terms() == {"l1": 1.0, "si_sdr": 0.5}
+
+
 def test_three_tables_suffice(tmp_path: Path) -> None:
     config = load(tmp_path, GOOD)
     assert config.data.roots == (Path("a/one"), Path("b/two"))
@@ -38,7 +44,9 @@ def test_three_tables_suffice(tmp_path: Path) -> None:
 def test_the_configs_that_come_with_rtsep_are_good(path: Path) -> None:
     config = load_config(path)
     assert config.name == path.stem
-    CausalLSTMConfig.model_validate(config.network)
+    make_network(config)
+    for stream in config.release.streams.values():
+        make_network(config.model_copy(update={"network": config.network | stream}))
 
 
 @pytest.mark.parametrize(
@@ -53,7 +61,9 @@ def test_the_configs_that_come_with_rtsep_are_good(path: Path) -> None:
         (GOOD.replace('["a/one", "b/two"]', "[]"), "data.roots: Tuple should have at least 1 item"),
         (GOOD.replace("[optimiser]", "weights = {three = 2.0}\n[optimiser]"), "'three' is the name of none"),
         (GOOD.replace("[optimiser]", 'bass_in_other = ["x"]\n[optimiser]'), "data: 'x' is the name of none"),
-        ('architecture = "conv-tasnet"\n' + GOOD, "architecture: only causal-lstm can be trained so far"),
+        (GOOD + '[loss]\nobjective = "masks"\nl1 = 1.0\n', "loss: objective 'masks' has no terms to weigh"),
+        (GOOD + "[loss]\nsi_sdr = -1.0\n", "loss.si_sdr: Input should be greater than or equal to 0"),
+        (GOOD + '[compute]\ndevice = "tpu"\n', "compute.device: Input should be 'auto', 'cpu' or 'cuda'"),
         (GOOD + "[mix]\naligned = -1\n", "mix.aligned: Input should be greater than or equal to 0"),
         ("[optimiser]\nsteps = 1\n", "name: Field required"),
     ],

@@ -17,15 +17,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from rtsep.separators.causal_lstm import CausalLSTM
 from rtsep.spec import STEMS, UsageError
-from rtsep.training import loop
 from rtsep.training.config import TrainConfig
 from rtsep.training.corpus import Track, load_corpus
 from rtsep.training.loop import BEST, CHECKPOINT, Steps, Trainer, schedule, validate
 from rtsep.training.mixing import Mixer
+from rtsep.training.networks import TrainableNetwork
+from rtsep.training.objective import MaskObjective
 from rtsep.training.scores import overall
-from rtsep.training.statistics import StatisticsExtractor
 from tests.training.corpora import NETWORK, RATE, run_config, write_corpus, write_track
 
 STEPS = 6
@@ -120,8 +119,8 @@ def test_a_run_killed_in_any_step_goes_on_exactly(
                 raise Killed
             return loss(*arguments)
 
-        loss = loop.loss
-        patch.setattr(loop, "loss", deadly_loss)
+        loss = MaskObjective.loss
+        patch.setattr(MaskObjective, "loss", deadly_loss)
         with pytest.raises(Killed):
             run(config)
     if step >= every:
@@ -208,8 +207,8 @@ def test_what_dropout_leaves_out_depends_on_the_step_alone(
                 raise Killed
             return loss(*arguments)
 
-        loss = loop.loss
-        patch.setattr(loop, "loss", deadly_loss)
+        loss = MaskObjective.loss
+        patch.setattr(MaskObjective, "loss", deadly_loss)
         with pytest.raises(Killed):
             run(config)
     torch.manual_seed(12345)
@@ -229,8 +228,9 @@ def seen(config: TrainConfig, first: int = 0) -> list[float]:
     trainer.step = first
     tracks = load_corpus(config.data.roots, config.data.cache, RATE)
     mixer = Mixer(tracks, config.data, config.mix, int(config.optimiser.seconds * RATE))
-    batches = trainer._batches(Steps(mixer, StatisticsExtractor(trainer.network), config))
-    return [float(batch.mixture.sum()) for batch in batches]
+    shares = [range(config.optimiser.batch)]
+    batches = trainer._batches(Steps(mixer, trainer.objective, config, shares))
+    return [float(batch.mixture.sum()) for (batch,) in batches]
 
 
 def test_repeats_come_a_block_later(corpus: Path, tmp_path: Path) -> None:
@@ -306,8 +306,9 @@ def test_scores_of_known_stems(
         assert mix.shape == (1, 2, 3 * RATE)
         return torch.from_numpy(np.float32(share * truth))[None]
 
-    network.config = SimpleNamespace(sample_rate=RATE)  # type: ignore[attr-defined]
-    scores = validate(cast(CausalLSTM, network), [Track("song", "root", stems)])
+    network.spec = SimpleNamespace(sample_rate=RATE)  # type: ignore[attr-defined]
+    network.domain = "spectrum"  # type: ignore[attr-defined]
+    scores = validate(cast(TrainableNetwork, network), [Track("song", "root", stems)])
     assert scores["vocals_sdr"] == pytest.approx(sdr, abs=0.1)
     assert scores["drums_sdr"] == pytest.approx(sdr, abs=0.1)
     assert scores["vocals_sdr_gain"] == pytest.approx(gain, abs=0.3)  # the mixture's own is about 0 dB
@@ -327,8 +328,9 @@ def test_damage_is_scored_where_the_voice_rests(corpus: Path, tmp_path: Path) ->
         stems[:, 0] = 0.1 * mix
         return stems
 
-    network.config = SimpleNamespace(sample_rate=RATE)  # type: ignore[attr-defined]
-    assert validate(cast(CausalLSTM, network), [quiet])["damage"] == pytest.approx(-20.0, abs=1e-3)
+    network.spec = SimpleNamespace(sample_rate=RATE)  # type: ignore[attr-defined]
+    network.domain = "spectrum"  # type: ignore[attr-defined]
+    assert validate(cast(TrainableNetwork, network), [quiet])["damage"] == pytest.approx(-20.0, abs=1e-3)
 
 
 def test_the_average_follows_the_weights(straight: dict[str, Any]) -> None:
@@ -344,6 +346,9 @@ def test_the_schedule_rises_stays_and_falls() -> None:
     assert np.all(np.diff(rates[:10]) > 0) and np.all(np.diff(rates[60:]) < 0)
     assert rates[-1] == pytest.approx(1 / 40) and schedule(100, 100, 10, 0.4) == 0.02
     assert schedule(0, 100, 0, 0.0) == 1.0
+    wave = [schedule(step, 100, 10, 0.4, "cosine") for step in range(101)]
+    assert wave[:61] == rates[:61] and wave[80] == pytest.approx(0.5) and wave[100] == 0.02
+    assert np.all(np.diff(wave[60:96]) < 0) and wave[70] > rates[70] and wave[90] < rates[90]
 
 
 # -- what goes wrong ----------------------------------------------------------------------------------

@@ -57,6 +57,19 @@ def test_sums_are_those_of_the_complex_bins(stereo: str, used: int) -> None:
     assert torch.equal(found.groups[0], groups)
 
 
+def test_a_window_may_stand_in_for_the_networks_own() -> None:
+    network, short = make_network(synthesis=128), make_network(synthesis=32, hop=16)
+    parts, groups = make_parts(3)
+    found = StatisticsExtractor(network, (128, 32))(parts, groups, 1)
+    usual = StatisticsExtractor(network)(parts, groups)
+    assert torch.equal(StatisticsExtractor(network, (128, 32))(parts, groups, 0).mixture, usual.mixture)
+    # Frames that end with the same samples are the short network's: four of its hops are one of the other's.
+    expected = StatisticsExtractor(short)(parts, groups)
+    frames = min(found.mixture.shape[1], expected.mixture.shape[1] // 4)
+    torch.testing.assert_close(found.mixture[:, :frames], expected.mixture[:, 3::4][:, :frames])
+    assert not torch.allclose(found.mixture, usual.mixture, rtol=1e-2)
+
+
 def test_mono() -> None:
     network = make_network(channels=1)
     parts, groups = make_parts(3, channels=1)

@@ -8,7 +8,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from rtsep.training.objective import FAINT, SILENT_FLOOR, SOUNDING_FLOOR, WHITE_SHARE, loss
+from rtsep.training.mask_loss import (
+    FAINT,
+    SILENT_FLOOR,
+    SOUNDING_FLOOR,
+    WHITE_SHARE,
+    _BandError,
+    band_error,
+    loss,
+)
 from rtsep.training.statistics import Statistics
 
 FRAMES = 5
@@ -160,3 +168,18 @@ def test_bfloat16_logits_give_bfloat16_gradients() -> None:
     value.backward()
     assert value.dtype == torch.float32
     assert logits.grad is not None and logits.grad.dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("groups", [FOUR, INSIDE, TWO], ids=["four", "inside", "two"])
+def test_a_gpus_way_gives_the_same(groups: Tensor) -> None:
+    """The chain of tensor operations that runs where the compiled pass cannot."""
+    statistics = make_statistics(groups)
+    weights = 0.1 + torch.rand(SHAPE[0], SHAPE[-1], generator=torch.Generator().manual_seed(3))
+    compiled, plain = make_logits().requires_grad_(), make_logits().requires_grad_()
+    upstream = torch.randn(*SHAPE[:3], 2, generator=torch.Generator().manual_seed(4))
+    one = _BandError.apply(compiled, statistics, weights)
+    other = band_error(plain, statistics, weights)
+    torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+    (one * upstream).sum().backward()
+    (other * upstream).sum().backward()
+    torch.testing.assert_close(compiled.grad, plain.grad, rtol=1e-3, atol=1e-4)

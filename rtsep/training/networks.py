@@ -1,0 +1,110 @@
+"""From a training file to a fresh network, and from a network to stems."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from pydantic import ValidationError
+from torch import Tensor
+
+from rtsep.separators.catalogue import classes, load_any
+from rtsep.separators.mask_network import MaskNetwork
+from rtsep.separators.network import CausalNetwork
+from rtsep.separators.open_unmix import OpenUnmix
+from rtsep.separators.registry import read_package
+from rtsep.spec import STEMS, ModelError, UsageError
+from rtsep.training.config import TrainConfig
+from rtsep.training.objective import Autocast, MaskObjective, Objective, WaveformObjective
+
+PIECE_SECONDS, PAST_SECONDS = 30.0, 15.0
+"""What a waveform network hears of a song at once when it is scored, and what it hears before that."""
+
+TrainableNetwork = CausalNetwork | OpenUnmix
+"""What can be trained: whatever the catalogue has."""
+
+
+def make_network(config: TrainConfig) -> TrainableNetwork:
+    """A network with fresh weights, in training mode.
+
+    Raises:
+        UsageError: when there is no such architecture, its [network] table cannot be, or its streams or
+            its dropout are not what training knows.
+    """
+    try:
+        network_class, config_class = classes(config.architecture)
+    except ModelError as error:
+        raise UsageError(f"architecture: {error}") from None
+    try:
+        sizes = config_class.model_validate(config.network)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise UsageError(f"[network] {where}: {first['msg']}") from None
+    network = cast(TrainableNetwork, network_class(sizes))
+    if network.spec.channels != 2 or network.spec.stems != STEMS:
+        raise UsageError(f"[network] only stereo networks for {', '.join(STEMS)} can be trained so far")
+    if isinstance(network, MaskNetwork):
+        network.dropout = config.optimiser.dropout
+    elif config.optimiser.dropout:
+        raise UsageError(f"[optimiser] dropout: {config.architecture} has none")
+    return network.train()
+
+
+def decides_masks(config: TrainConfig, network: TrainableNetwork) -> bool:
+    """Whether the run's objective is that of masks.
+
+    Raises:
+        UsageError: when it is asked for and the network decides none.
+    """
+    masks = isinstance(network, MaskNetwork)
+    if config.loss.objective == "masks" and not masks:
+        raise UsageError(f"[loss] objective: {config.architecture} decides no masks; it learns by 'waveform'")
+    if config.loss.objective == "auto":
+        return masks and not config.loss.terms()
+    return config.loss.objective == "masks"
+
+
+def make_objective(config: TrainConfig, network: TrainableNetwork, autocast: Autocast) -> Objective[object]:
+    """What the run learns by; see `decides_masks`."""
+    if decides_masks(config, network):
+        assert isinstance(network, MaskNetwork)
+        return cast(Objective[object], MaskObjective(network, autocast, config.optimiser.windows))
+    terms = config.loss.terms() or {"l1": 1.0}
+    rate = network.spec.sample_rate
+    return cast(Objective[object], WaveformObjective(terms, config.loss.vocals, rate, autocast))
+
+
+def take_weights(network: TrainableNetwork, config: TrainConfig) -> None:
+    """Begin with a finished model of the same configuration, `start_from`. Raises ModelError, UsageError."""
+    assert config.start_from is not None
+    model = load_any(read_package(config.start_from))
+    if type(model) is not type(network) or model.config != network.config:
+        raise UsageError(f"{config.start_from} is not of this run's [network]; it cannot start from there")
+    network.load_state_dict(model.state_dict())
+
+
+@torch.no_grad()
+def separate(network: TrainableNetwork, mix: Tensor) -> Tensor:
+    """Stems of a whole song: (channels, samples) to (stems, channels, samples).
+
+    Networks with frames of a millisecond have millions of them in a song: these hear it in pieces, each after
+    so much of its past that what lies before that hardly matters.
+    """
+    if isinstance(network, OpenUnmix):
+        # It filters a song as a whole, and takes one at a time.
+        return cast(Tensor, network(mix))
+    if network.domain == "spectrum":
+        return cast(Tensor, network(mix[None])[0])
+    spec = network.spec
+    # In whole hops, so that frames lie where they lie in the song.
+    piece, past = (
+        round(seconds * spec.sample_rate / spec.hop) * spec.hop for seconds in (PIECE_SECONDS, PAST_SECONDS)
+    )
+    pieces = []
+    for start in range(0, mix.shape[-1], piece):
+        before = min(start, past)
+        # What reaches a piece's last samples is still to come by the network's latency.
+        heard = network(mix[None, :, start - before : start + piece + spec.algorithmic_latency])[0]
+        pieces.append(heard[..., before : before + piece])
+    return torch.cat(pieces, dim=-1)
