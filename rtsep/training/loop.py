@@ -25,7 +25,7 @@ from rtsep.separators.causal_lstm import CausalLSTM, CausalLSTMConfig
 from rtsep.separators.registry import ModelPackage
 from rtsep.spec import STEMS, UsageError
 from rtsep.training.config import TrainConfig
-from rtsep.training.corpus import Track, load_corpus
+from rtsep.training.corpus import Track, load_training
 from rtsep.training.mixing import Mixer
 from rtsep.training.objective import loss
 from rtsep.training.scores import overall, score_tracks
@@ -102,9 +102,8 @@ class Trainer:
             raise UsageError(f"cannot make the run's folder {self.folder}: {error.strerror}") from None
         report(f"reading {len(c.data.roots)} training folders")
         rate = self.network.config.sample_rate
-        tracks = load_corpus(c.data.roots, c.data.cache, rate)
-        validation = load_corpus([c.data.validation], c.data.cache, rate) if c.data.validation else []
-        mixer = Mixer(tracks, c.data, c.mix, int(c.optimiser.seconds * rate))
+        tracks, validation = load_training(c.data, rate)
+        mixer = Mixer(tracks, c.data, c.mix, int(c.optimiser.seconds * rate), c.augment, rate)
         steps = Steps(mixer, StatisticsExtractor(self.network), c)
         parameters = sum(p.numel() for p in self.network.parameters())
         report(f"{len(tracks)} tracks, {parameters / 1e6:.2f} M parameters, run in {self.folder}")
@@ -180,13 +179,13 @@ class Trainer:
             yield kept[within]
 
     def _mixed(self, steps: Steps, first: int) -> Iterator[Statistics]:
-        workers = self.config.data.workers
+        workers = self.config.data.processes
         loader = DataLoader(
             steps,
             batch_size=None,
             sampler=range(first, len(steps)),
             num_workers=workers,
-            prefetch_factor=2 if workers else None,
+            prefetch_factor=self.config.data.prefetch if workers else None,
             worker_init_fn=_one_thread,
         )
         return iter(loader)

@@ -9,7 +9,7 @@ import torch
 from rtsep.separators.registry import ModelPackage
 from rtsep.spec import UsageError
 from rtsep.training.config import TrainConfig
-from rtsep.training.corpus import load_corpus
+from rtsep.training.corpus import load_validation
 from rtsep.training.export import export
 from rtsep.training.loop import BEST, CHECKPOINT, Report, Trainer, validate
 
@@ -40,9 +40,9 @@ def release(config: TrainConfig, command: str, target: Path, about: str, report:
         biases = network.to_masks.bias.view(len(network.config.stems), -1)
         biases[network.config.stems.index("vocals")] += config.release.favour_vocals
     scores: dict[str, float] = {}
-    if config.data.validation:
-        report(f"scoring step {trainer.step} on {config.data.validation}")
-        tracks = load_corpus([config.data.validation], config.data.cache, network.config.sample_rate)
+    tracks = load_validation(config.data, network.config.sample_rate)
+    if tracks:
+        report(f"scoring step {trainer.step} on {len(tracks)} validation tracks")
         scores = {name: round(score, 2) for name, score in validate(network, tracks).items()}
     minutes = trainer.seconds_spent / 60.0
     latency = 1000.0 * network.spec.algorithmic_latency / network.spec.sample_rate

@@ -133,7 +133,7 @@ def test_a_kind_has_the_sound_that_its_name_says(tracks: list[Track]) -> None:
 
 def test_alone_drawn_other_never_comes_with_a_bass_inside(tracks: list[Track]) -> None:
     mixer = make_mixer(tracks)
-    assert {t.root for t in mixer.separate} == {"songs"}
+    assert {t.root for t in mixer.others} == {"songs"}
 
 
 # -- levels and odds ----------------------------------------------------------------------------------
@@ -153,7 +153,7 @@ def test_roots_are_drawn_by_their_weights(tracks: list[Track]) -> None:
     assert groups_of(draw(mixer, 30)) == {FOUR}  # beats alone are left
     heavy = make_mixer(tracks, weights={"voices": 8.0})
     rng = np.random.default_rng(0)
-    picked = [heavy._pick(heavy.voices, rng).root for _ in range(400)]
+    picked = [heavy.voices.pick(rng).root for _ in range(400)]
     share = picked.count("voices") / 400  # 8 of 8 + 1 + 1 + 1
     assert 0.62 < share < 0.83
 
