@@ -11,6 +11,7 @@ import hashlib
 import os
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -110,7 +111,8 @@ class Cache:
                 if not target.exists():
                     raise UsageError(f"cannot write the cache {self.folder}: {error.strerror}") from None
             finally:
-                partial.unlink(missing_ok=True)
+                with suppress(OSError):
+                    partial.unlink(missing_ok=True)
         mapped: Samples = np.load(target, mmap_mode="r")
         return mapped
 

@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 
 from rtsep.spec import STEMS
 from rtsep.training.corpus import MIXTURE, Track
-from rtsep.training.labels import EVERYTHING, Label, labels_of
+from rtsep.training.labels import EVERYTHING, VOCALS, Label, labels_of
 from rtsep.training.spectra import rfft
 
 BLOCK = 4096
@@ -94,6 +94,9 @@ def silent_stretches(
         whole = block_power(sum((track.stems[n].astype(np.int32) for n in names), np.zeros((1, 2), np.int32)))
         remaining = tuple(s for s in held[0] if s != source)
         kept = tuple((remaining, held[1]) if label == held else label for label in labels)
+        if not track.unknown and "vocals" not in track.stems:
+            # An instrumental: its voice is known to be silent, though it carries no label.
+            kept = (((VOCALS,), ()), *kept)
     sounding = whole[whole > _FAINTEST]
     if not sounding.size:
         return []
