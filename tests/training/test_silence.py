@@ -55,8 +55,8 @@ def test_a_bass_is_silent_where_an_accompaniment_has_no_low_end() -> None:
     ((start, end),) = ranges(track, BASS)
     assert (start, end) == (0, 7)  # the block before the first note shares a frame with it
     (stretch,) = silent_stretches(track, False, BASS, RATE, -40.0, 4 * BLOCK)
-    # A silent-mode track without vocals has no label of them; what was one group is one without the bass.
-    assert stretch.labels == (((DRUMS, OTHER), ("accompaniment",)),)
+    # There are no vocals, and that is known; what was one group is one without the bass.
+    assert stretch.labels == (((VOCALS,), ()), ((DRUMS, OTHER), ("accompaniment",)))
     assert ranges(track, BASS, samples=8 * BLOCK) == []
 
 
