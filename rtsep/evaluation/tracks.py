@@ -99,7 +99,7 @@ class TrackSource:
             UsageError: when stempeg is needed and missing.
         """
         if "" in self.files:
-            rate, stems = _read_stem_file(self.files[""])
+            rate, stems = read_stem_file(self.files[""])
         else:
             rate, stems = _read_files(self.files)
         if seconds is not None:
@@ -193,7 +193,16 @@ def _read_files(files: dict[str, Path]) -> tuple[int, dict[str, Audio]]:
     return rate, stems
 
 
-def _read_stem_file(file: Path) -> tuple[int, dict[str, Audio]]:
+def read_stem_file(file: Path) -> tuple[int, dict[str, Audio]]:
+    """Decode a MUSDB18 stem file.
+
+    Returns:
+        Its rate in Hz, and (channels, samples) by stem, without the mixture.
+
+    Raises:
+        AudioFileError: when it cannot be read or does not hold five streams.
+        UsageError: when stempeg is missing.
+    """
     stempeg = _stempeg()
     try:
         # stempeg tells of a file without audio by raising a Warning.
@@ -216,5 +225,5 @@ def _stempeg():  # type: ignore[no-untyped-def]  # it carries no types
     try:
         import stempeg
     except ModuleNotFoundError:
-        raise UsageError("MUSDB18's stem files take stempeg: pip install 'rtsep[demo]'") from None
+        raise UsageError("MUSDB18's stem files take stempeg: pip install 'rtsep[musdb]'") from None
     return stempeg

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 import soxr
-from numpy.typing import NDArray
 
-Audio = NDArray[np.float32]
+from rtsep.training.spectra import Audio, amplitudes, irfft, octaves, rfft
 
 
 def rms(audio: Audio) -> float:
@@ -45,16 +44,15 @@ def shape_spectrum(audio: Audio, rng: np.random.Generator) -> Audio:
     bins = audio.shape[1] // 2 + 1
     anchors = np.geomspace(60.0, 16000.0, 6)
     curve = rng.uniform(-10.0, 10.0, 6)
-    octaves = np.log2(np.maximum(np.linspace(0.0, 22050.0, bins), 20.0))
-    gain = np.interp(octaves, np.log2(anchors), curve)
+    scale = octaves(bins)
+    gain = np.interp(scale, np.log2(anchors), curve)
     kind = rng.random()
     slope = rng.uniform(12.0, 48.0)
     if kind < 0.17:
-        gain -= slope * np.maximum(octaves - np.log2(rng.uniform(800.0, 10000.0)), 0.0)
+        gain -= slope * np.maximum(scale - np.log2(rng.uniform(800.0, 10000.0)), 0.0)
     elif kind < 0.25:
-        gain -= slope * np.maximum(np.log2(rng.uniform(80.0, 500.0)) - octaves, 0.0)
-    spectrum = np.fft.rfft(audio) * (10.0 ** (np.maximum(gain, -90.0) / 20.0))
-    return np.fft.irfft(spectrum, n=audio.shape[1]).astype(np.float32)
+        gain -= slope * np.maximum(np.log2(rng.uniform(80.0, 500.0)) - scale, 0.0)
+    return irfft(rfft(audio) * amplitudes(np.maximum(gain, -90.0)), audio.shape[1])
 
 
 def add_room(audio: Audio, rng: np.random.Generator) -> Audio:
@@ -67,11 +65,11 @@ def add_room(audio: Audio, rng: np.random.Generator) -> Audio:
     n = 1 << int(np.ceil(np.log2(audio.shape[1] + length)))
     colour = 1.0 / (1.0 + np.linspace(0.0, 22050.0, n // 2 + 1) / rng.uniform(1500.0, 8000.0))
     tail[:, : int(44100 * rng.uniform(0.005, 0.06))] = 0.0
-    wet = np.fft.irfft(np.fft.rfft(audio, n) * np.fft.rfft(tail, n) * colour, n)[:, : audio.shape[1]]
-    level = rms(wet.astype(np.float32))
+    wet = irfft(rfft(audio, n) * rfft(tail, n) * colour.astype(np.float32), n)[:, : audio.shape[1]]
+    level = rms(wet)
     if level == 0.0:
         return audio
-    return (audio + wet * (rms(audio) / level * db(rng.uniform(-18.0, -3.0)))).astype(np.float32)
+    return audio + wet * np.float32(rms(audio) / level * db(rng.uniform(-18.0, -3.0)))
 
 
 def saturate(audio: Audio, rng: np.random.Generator, hardest: float = 1.0) -> Audio:
@@ -86,11 +84,10 @@ def saturate(audio: Audio, rng: np.random.Generator, hardest: float = 1.0) -> Au
     drive = rng.uniform(0.0, 36.0 * hardest)
     hot = np.tanh(audio * np.float32(db(drive - 12.0) / level))
     if drive > 18.0 and rng.random() < 0.5:
-        spectrum = np.fft.rfft(hot)
-        octaves = np.log2(np.maximum(np.linspace(0.0, 22050.0, spectrum.shape[1]), 20.0))
-        fall = 18.0 * np.maximum(octaves - np.log2(rng.uniform(3000.0, 7000.0)), 0.0)
-        hot = np.fft.irfft(spectrum * 10.0 ** (-fall / 20.0), n=audio.shape[1])
-    return (hot * (level / max(rms(hot), 1e-6))).astype(np.float32)
+        spectrum = rfft(hot)
+        fall = 18.0 * np.maximum(octaves(spectrum.shape[1]) - np.log2(rng.uniform(3000.0, 7000.0)), 0.0)
+        hot = irfft(spectrum * amplitudes(-fall), audio.shape[1])
+    return hot * np.float32(level / max(rms(hot), 1e-6))
 
 
 def harmonise(audio: Audio, rng: np.random.Generator) -> Audio:
@@ -126,10 +123,10 @@ def dissolve(audio: Audio, rng: np.random.Generator, widest: float = 1.0) -> Aud
     middle, side = rng.standard_normal((2, length)) * np.exp(-6.9 * np.arange(length) / (44100 * seconds))
     side *= rng.uniform(0.0, widest)
     tail = np.stack((middle + side, middle - side))
-    spectrum = np.fft.rfft(audio) * np.fft.rfft(tail, samples)
-    octaves = np.log2(np.maximum(np.linspace(0.0, 22050.0, samples // 2 + 1), 20.0))
-    fall = rng.uniform(3.0, 18.0) * np.maximum(octaves - np.log2(rng.uniform(500.0, 5000.0)), 0.0)
-    wet = np.fft.irfft(spectrum * 10.0 ** (-fall / 20.0), n=samples).astype(np.float32)
+    spectrum = rfft(audio) * rfft(tail, samples)
+    scale = octaves(samples // 2 + 1)
+    fall = rng.uniform(3.0, 18.0) * np.maximum(scale - np.log2(rng.uniform(500.0, 5000.0)), 0.0)
+    wet = irfft(spectrum * amplitudes(-fall), samples)
     level = rms(audio)
     # Thousands of reflections add up: back to where the sound was. Some of it stays near.
     wet *= np.float32(level / max(rms(wet), 1e-6))
@@ -158,7 +155,10 @@ def widen(audio: Audio, rng: np.random.Generator, widest: float = 1.0) -> Audio:
         turn = np.stack(
             [np.interp(frequencies, anchors, rng.uniform(-np.pi, np.pi, len(anchors))) for _ in range(2)]
         )
-        mixed = np.fft.irfft(np.fft.rfft(audio) * np.exp(1j * amount * turn), n=samples)
+        angle = (amount * turn).astype(np.float32)
+        turned = np.empty(angle.shape, np.complex64)
+        turned.real, turned.imag = np.cos(angle), np.sin(angle)
+        mixed = irfft(rfft(audio) * turned, samples)
     return np.ascontiguousarray(mixed, dtype=np.float32)
 
 

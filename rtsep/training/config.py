@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from rtsep.spec import UsageError
+
+Held = Literal["vocals", "drums", "bass", "other", "accompaniment", "mixture"]
+"""What a sound file of a track may hold."""
+Odds = Annotated[float, Field(ge=0.0, le=1.0)]
+MUSDB = "musdb"
+"""The word that stands for the musdb package's own choice of tracks to validate on."""
 
 
 class Strict(BaseModel):
@@ -20,30 +27,66 @@ class Strict(BaseModel):
 class DataConfig(Strict):
     """Where the sound comes from.
 
+    Roots are called by their folder's name below, and by their path as it stands in `roots` where two share a
+    name.
+
     Attributes:
-        roots: folders whose sub-folders are tracks, one file a stem.
+        roots: folders whose sub-folders are tracks, one file a stem, or that hold MUSDB18 stem files.
         validation: a folder like them, never trained on.
+        validation_tracks: tracks of the roots that are held out to validate on: names, or "musdb" for those
+            that the musdb package sets apart.
         cache: where decoded tracks are kept, so that a resumed run starts at once.
-        weights: how often each root is drawn from against the others, by the folder's name; 1 by default.
-        bass_in_other: names of roots whose tracks carry the bass line inside `other`: there the two
-            are trained as one.
-        workers: processes that mix examples.
+        weights: how often each root is drawn from against the others; 1 by default.
+        bass_in_other: roots whose tracks carry the bass line inside `other`: there the two are trained as
+            one.
+        names: what files hold that are called otherwise: a stem, `accompaniment` or `mixture` by file name.
+            Files that hold the same stem are summed.
+        missing: by root, what stems are for which a track has no file: "silent", the default, or "unknown".
+        mastered: roots whose `mixture` files are no plain sums: nothing is taken away from these.
+        workers: processes that mix examples; 0 for none beside the training's own, "auto" for as many as
+            there are cores.
+        prefetch: batches that each worker keeps ready.
     """
 
     roots: tuple[Path, ...] = Field(min_length=1)
     validation: Path | None = None
+    validation_tracks: Literal["musdb"] | tuple[str, ...] = ()
     cache: Path = Path("runs/cache")
-    weights: dict[str, float] = Field(default_factory=dict)
+    weights: dict[str, Annotated[float, Field(ge=0.0)]] = Field(default_factory=dict)
     bass_in_other: tuple[str, ...] = ()
-    workers: int = Field(1, ge=0)
+    names: dict[str, Held] = Field(default_factory=dict)
+    missing: dict[str, Literal["silent", "unknown"]] = Field(default_factory=dict)
+    mastered: tuple[str, ...] = ()
+    workers: Annotated[int, Field(ge=0)] | Literal["auto"] = 1
+    prefetch: int = Field(2, ge=1)
 
     @model_validator(mode="after")
     def _names_are_roots(self) -> Self:
-        names = {root.name for root in self.roots}
-        for name in (*self.weights, *self.bass_in_other):
+        names = set(self.labels)
+        for name in (*self.weights, *self.bass_in_other, *self.missing, *self.mastered):
             if name not in names:
                 raise ValueError(f"'{name}' is the name of none of the roots: {', '.join(sorted(names))}")
+        for name in self.mastered:
+            if self.missing.get(name) != "unknown":
+                raise ValueError(
+                    f"the mixtures of '{name}' are not looked at unless missing.{name} is \"unknown\""
+                )
         return self
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """What each root is called: its folder's name, or its path where several have that name."""
+        names = [root.name for root in self.roots]
+        return tuple(
+            str(root) if names.count(name) > 1 else name for root, name in zip(self.roots, names, strict=True)
+        )
+
+    @property
+    def processes(self) -> int:
+        """Processes that mix examples beside the training's own."""
+        if self.workers != "auto":
+            return self.workers
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class MixConfig(Strict):
@@ -55,6 +98,11 @@ class MixConfig(Strict):
         remixed: every stem from another track.
         instrumental, vocal: one of the two alone.
         guitars: share of the examples in which a synthesised guitar joins the backing.
+        silent_source: a stem over an excerpt in which that stem is known to be silent, whatever else sounds
+            there (see `silence.py`).
+        silence_db: the level, against its track's, below which a source counts as silent there.
+        procedure: how parts become a mixture: "levels", drawn from the two ranges below, or one of the four
+            of `procedures.py`, which keep the parts' own.
         vocal_db: range of the vocal's level against the backing's.
         level_db: range of the whole mixture's level against full scale.
     """
@@ -65,8 +113,54 @@ class MixConfig(Strict):
     instrumental: float = Field(default=0.14, ge=0.0)
     vocal: float = Field(default=0.06, ge=0.0)
     guitars: float = Field(default=0.0, ge=0.0, le=1.0)
+    silent_source: float = Field(default=0.0, ge=0.0)
+    silence_db: float = Field(default=-40.0, le=-20.0)
+    procedure: Literal["levels", "sum", "average", "scale", "adaptive"] = "levels"
     vocal_db: tuple[float, float] = (-10.0, 6.0)
     level_db: tuple[float, float] = (-32.0, -12.0)
+
+
+class AugmentConfig(Strict):
+    """What is done to excerpts beside what every kind of example brings: odds of each, and its range.
+
+    Odds are 0 unless said otherwise, and what is off draws nothing: examples stay what they were.
+
+    Attributes:
+        pitch: odds that an excerpt is transposed; its tempo stays. All parts of a track move together, drums
+            that are known apart do not.
+        pitch_semitones: range.
+        tempo: odds that an excerpt is played faster or slower; its pitch stays.
+        tempo_factor: range; above 1 is faster.
+        codec: odds, for every part, of going through MP3.
+        codec_quality: range of LAME's variable bit rate, 0 the best (about 245 kbit/s) to 9.9 the worst (65).
+        reverb: odds, for every part, of an artificial room.
+        distortion: odds, for every part but drums, of a hard drive.
+        mono: odds that all of an example is one channel of itself, on both sides.
+        drop: odds, for every part, of falling silent; one at least sounds on.
+    """
+
+    pitch: Odds = 0.0
+    pitch_semitones: tuple[Annotated[float, Field(ge=-12.0)], Annotated[float, Field(le=12.0)]] = (-2.0, 2.0)
+    tempo: Odds = 0.0
+    tempo_factor: tuple[Annotated[float, Field(ge=0.5)], Annotated[float, Field(le=2.0)]] = (0.88, 1.12)
+    codec: Odds = 0.0
+    codec_quality: tuple[Annotated[float, Field(ge=0.0)], Annotated[float, Field(le=9.9)]] = (2.0, 9.0)
+    reverb: Odds = 0.0
+    distortion: Odds = 0.0
+    mono: Odds = 0.0
+    drop: Odds = 0.0
+
+    @field_validator("pitch_semitones", "tempo_factor", "codec_quality")
+    @classmethod
+    def _ascending(cls, value: tuple[float, float]) -> tuple[float, float]:
+        if value[0] > value[1]:
+            raise ValueError(f"the range {list(value)} ends below its beginning")
+        return value
+
+    @property
+    def needs_pedalboard(self) -> bool:
+        """Whether any of these odds takes the pedalboard package."""
+        return max(self.pitch, self.tempo, self.codec, self.reverb, self.distortion) > 0.0
 
 
 class OptimiserConfig(Strict):
@@ -195,6 +289,7 @@ class TrainConfig(Strict):
     network: dict[str, Any] = Field(default_factory=dict)
     data: DataConfig
     mix: MixConfig = MixConfig()
+    augment: AugmentConfig = AugmentConfig()
     loss: LossConfig = LossConfig()
     optimiser: OptimiserConfig
     compute: ComputeConfig = ComputeConfig()

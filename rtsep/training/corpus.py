@@ -1,26 +1,31 @@
-"""Folders of stems, decoded once and then read at random.
+"""Tracks with known stems, decoded once and then read at random.
 
-A track is a folder that holds some of `vocals`, `drums`, `bass`, `other` or `accompaniment` (the last
-three together, not told apart) as sound files. Decoding happens once: 16-bit samples go to a cache
-that is memory-mapped, so that any excerpt of any stem is at hand in every worker.
+A track is a folder with some of `vocals`, `drums`, `bass`, `other` or `accompaniment` (the last three
+together, not told apart) as sound files, or a MUSDB18 stem file. Decoding (`decoding.py`) happens once:
+16-bit samples go to a cache that is memory-mapped, so that any excerpt of any stem is at hand in every
+worker.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import soundfile
-import soxr
 from numpy.typing import NDArray
 
+from rtsep.evaluation.tracks import ACCOMPANIMENT, STEM_FILE, SUFFIXES
 from rtsep.spec import STEMS, UsageError
+from rtsep.training.config import MUSDB, DataConfig
+from rtsep.training.decoding import Cache
 
-ACCOMPANIMENT = "accompaniment"
-SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
+MIXTURE = "mixture"
+REST = "rest"
+"""The name of what is left of a mixture, or of an accompaniment, beside its known parts."""
+BACKING = ("drums", "bass", "other")
+"""What an accompaniment is the sum of."""
 
 
 @dataclass(frozen=True)
@@ -28,30 +33,78 @@ class Track:
     """Stems of one piece of music.
 
     Attributes:
-        name: folder below its root.
-        root: name of the root's folder.
-        stems: memory-mapped int16 (samples, 2) by stem, all of one length.
+        name: folder below its root, or the stem file's name.
+        root: the root's label: its folder's name, or its path where two roots share a name.
+        stems: memory-mapped int16 (samples, 2) by stem, all of one length. Beside stems and `accompaniment`
+            there may be `rest`, and the `mixture` where nothing can be taken away from it.
+        rest: stems that `rest` is the sum of.
+        unknown: whether nothing is known of stems that are missing; otherwise they are silent.
     """
 
     name: str
     root: str
     stems: dict[str, NDArray[np.int16]]
+    rest: tuple[str, ...] = ()
+    unknown: bool = False
 
     @property
     def samples(self) -> int:
         """Length of every stem."""
         return next(iter(self.stems.values())).shape[0]
 
+    @property
+    def whole(self) -> bool:
+        """Whether its parts are all there is: what is missing is known to be silent."""
+        return not self.unknown or self.covered >= set(STEMS)
 
-def find_tracks(root: Path) -> list[Path]:
-    """Every folder below `root`, itself included, that holds a stem."""
+    @property
+    def covered(self) -> set[str]:
+        """Stems that sound in one of its parts, alone or with others."""
+        inner = set(BACKING) if ACCOMPANIMENT in self.stems else set()
+        return inner | {s for s in STEMS if s in self.stems} | set(self.rest)
+
+
+@dataclass(frozen=True)
+class RootFacts:
+    """What is to be known of a root before its tracks are read.
+
+    Attributes:
+        label: what its tracks carry as `root`.
+        names: stems, `accompaniment` or `mixture` by the names of files that are not called after what they
+            hold.
+        unknown: whether stems that are missing are unknown; otherwise they are silent.
+        mastered: whether its mixtures are something else than the sum of their stems.
+    """
+
+    label: str
+    names: Mapping[str, str] = field(default_factory=dict)
+    unknown: bool = False
+    mastered: bool = False
+
+    def stem_of(self, file: Path) -> str | None:
+        """What a sound file holds, by its name; None when it is none of this."""
+        name = file.stem.lower()
+        stem = self.names.get(name, name)
+        heard = (*STEMS, ACCOMPANIMENT, MIXTURE) if self.unknown else (*STEMS, ACCOMPANIMENT)
+        return stem if stem in heard and file.suffix.lower() in SUFFIXES else None
+
+
+def find_tracks(root: Path, facts: RootFacts | None = None) -> list[Path]:
+    """Every folder below `root`, itself included, that holds a stem, and every MUSDB18 stem file."""
+    facts = facts or RootFacts(root.name)
     if not root.is_dir():
         raise UsageError(f"no such training folder: {root}")
-    names = {*STEMS, ACCOMPANIMENT}
-    folders = {f.parent for f in root.rglob("*") if f.stem in names and f.suffix.lower() in SUFFIXES}
-    if not folders:
-        raise UsageError(f"no stems (vocals, drums, bass, other or accompaniment) below {root}")
-    return sorted(folders)
+    found = set()
+    for file in root.rglob("*"):
+        if _is_stem_file(file):
+            found.add(file)
+        elif facts.stem_of(file) is not None:
+            found.add(file.parent)
+    if not found:
+        raise UsageError(
+            f"no stems (vocals, drums, bass, other or accompaniment) and no *{STEM_FILE} below {root}"
+        )
+    return sorted(found)
 
 
 def load_corpus(roots: Iterable[Path], cache: Path, sample_rate: int) -> list[Track]:
@@ -60,39 +113,143 @@ def load_corpus(roots: Iterable[Path], cache: Path, sample_rate: int) -> list[Tr
     Raises:
         UsageError: a root that is missing or holds no stems, or a stem that cannot be read.
     """
-    tracks = []
-    for root in roots:
-        for folder in find_tracks(root):
-            tracks.append(_load_track(folder, root, cache, sample_rate))
-    return tracks
+    return _load([(root, RootFacts(root.name)) for root in roots], Cache(cache, sample_rate), 1)
 
 
-def _load_track(folder: Path, root: Path, cache: Path, sample_rate: int) -> Track:
-    files = {f.stem: f for f in sorted(folder.iterdir()) if f.suffix.lower() in SUFFIXES}
-    files = {name: f for name, f in files.items() if name in (*STEMS, ACCOMPANIMENT)}
-    mapped = {name: np.load(_cached(f, cache, sample_rate), mmap_mode="r") for name, f in files.items()}
-    shortest = min(stem.shape[0] for stem in mapped.values())
-    return Track(
-        str(folder.relative_to(root)), root.name, {name: stem[:shortest] for name, stem in mapped.items()}
-    )
+def load_training(data: DataConfig, sample_rate: int) -> tuple[list[Track], list[Track]]:
+    """The tracks of a `[data]` table: those to train on, and those to validate on.
+
+    Raises:
+        UsageError: what `load_corpus` raises; a track to validate on that is not there, or whose stems are
+            not all known.
+    """
+    cache = Cache(data.cache, sample_rate)
+    validation = _validation_folder(data, cache)
+    names = {name.lower(): stem for name, stem in data.names.items()}
+    roots = [
+        (root, RootFacts(label, names, data.missing.get(label) == "unknown", label in data.mastered))
+        for root, label in zip(data.roots, data.labels, strict=True)
+    ]
+    tracks = _load(roots, cache, data.processes)
+    if data.validation_tracks:
+        tracks, held_out = _hold_out(tracks, data.validation_tracks)
+        validation += held_out
+    return tracks, validation
 
 
-def _cached(file: Path, cache: Path, sample_rate: int) -> Path:
-    facts = f"{file.resolve()}:{file.stat().st_size}:{sample_rate}"
-    target = cache / f"{hashlib.sha256(facts.encode()).hexdigest()[:24]}.npy"
-    if target.exists():
-        return target
+def load_validation(data: DataConfig, sample_rate: int) -> list[Track]:
+    """Those of `load_training` to validate on, which need not read the others. Raises UsageError."""
+    if data.validation_tracks:
+        return load_training(data, sample_rate)[1]
+    return _validation_folder(data, Cache(data.cache, sample_rate))
+
+
+def _validation_folder(data: DataConfig, cache: Cache) -> list[Track]:
+    if data.validation is None:
+        return []
+    names = {name.lower(): stem for name, stem in data.names.items()}
+    facts = RootFacts(data.validation.name, names)
+    return _load([(data.validation, facts)], cache, data.processes)
+
+
+def _hold_out(tracks: list[Track], names: str | tuple[str, ...]) -> tuple[list[Track], list[Track]]:
+    wanted = set(_musdb_validation() if isinstance(names, str) else names)
+    held_out = [track for track in tracks if Path(track.name).name in wanted]
+    missing = wanted - {Path(track.name).name for track in held_out}
+    # MUSDB18 comes in parts too; of a list of one's own every name counts.
+    if not held_out or (missing and not isinstance(names, str)):
+        raise UsageError(f"no track to validate on is called '{min(missing)}'")
+    for track in held_out:
+        if track.unknown and not set(STEMS) <= track.stems.keys():
+            raise UsageError(f"{track.root}/{track.name} cannot be validated on: not all its stems are known")
+    if len(held_out) == len(tracks):
+        raise UsageError("all tracks are held out to validate on; there is none to train on")
+    return [track for track in tracks if Path(track.name).name not in wanted], held_out
+
+
+def _musdb_validation() -> list[str]:
+    """The tracks of MUSDB18's training part that the musdb package sets apart for validation."""
     try:
-        audio, rate = soundfile.read(file, dtype="float32", always_2d=True)
-    except soundfile.LibsndfileError as error:
-        raise UsageError(f"cannot read {file}: {error}") from None
-    if audio.shape[1] == 1:
-        audio = np.repeat(audio, 2, axis=1)
-    if rate != sample_rate:
-        audio = soxr.resample(audio, rate, sample_rate)
-    cache.mkdir(parents=True, exist_ok=True)
-    # Written aside and renamed: a run killed while decoding leaves no half-written track behind.
-    partial = target.with_suffix(".partial.npy")
-    np.save(partial, np.round(np.clip(audio[:, :2], -1.0, 1.0) * 32767.0).astype(np.int16))
-    partial.replace(target)
-    return target
+        import musdb
+    except ModuleNotFoundError:
+        raise UsageError(f"validation_tracks = \"{MUSDB}\" takes musdb: pip install 'rtsep[musdb]'") from None
+    names: list[str] = musdb.DB(root=".", subsets=[]).setup["validation_tracks"]
+    return names
+
+
+def _load(roots: list[tuple[Path, RootFacts]], cache: Cache, threads: int) -> list[Track]:
+    places = [(place, root, facts) for root, facts in roots for place in find_tracks(root, facts)]
+    # Decoders and resamplers leave the interpreter's lock.
+    with ThreadPoolExecutor(max(1, threads)) as pool:
+        loaded = [pool.submit(_load_track, place, root, facts, cache) for place, root, facts in places]
+        try:
+            return [track.result() for track in loaded]
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _load_track(place: Path, root: Path, facts: RootFacts, cache: Cache) -> Track:
+    if place.is_file():
+        name = str(place.relative_to(root))[: -len(STEM_FILE)]
+        return _cut(Track(name, facts.label, cache.stem_file(place)))
+    # Of one name in several formats the last one counts: vocals.wav before vocals.flac.
+    by_name = {f.stem.lower(): f for f in sorted(place.iterdir()) if facts.stem_of(f) is not None}
+    files: dict[str, tuple[Path, ...]] = {}
+    for file in by_name.values():
+        stem = facts.stem_of(file)
+        assert stem is not None
+        files[stem] = (*files.get(stem, ()), file)
+    track = _map_files(files, facts, cache)
+    return _cut(Track(str(place.relative_to(root)), facts.label, *track, facts.unknown))
+
+
+def _map_files(
+    files: dict[str, tuple[Path, ...]], facts: RootFacts, cache: Cache
+) -> tuple[dict[str, NDArray[np.int16]], tuple[str, ...]]:
+    """What is known of a track, and the stems that its rest is the sum of."""
+    if not facts.unknown:
+        return {name: cache.files(f) for name, f in files.items()}, ()
+    files = dict(files)
+    mixture = files.pop(MIXTURE, ())
+    inner = [stem for stem in BACKING if stem in files]
+    if ACCOMPANIMENT in files and len(inner) == len(BACKING):
+        del files[ACCOMPANIMENT]  # no more than the sum of what is there
+    elif ACCOMPANIMENT in files and inner and "vocals" not in files and mixture:
+        # The mixture less the accompaniment is the voice, which is worth more than a lone part of the
+        # backing.
+        files = {ACCOMPANIMENT: files[ACCOMPANIMENT]}
+        inner = []
+    stems = {name: cache.files(f) for name, f in files.items()}
+    whole: tuple[Path, ...] = ()
+    if ACCOMPANIMENT in files and inner:
+        whole, lacking = files[ACCOMPANIMENT], [s for s in BACKING if s not in files]
+        known = tuple(f for stem in inner for f in files[stem])
+        del stems[ACCOMPANIMENT]
+    else:
+        covered = {*files, *(BACKING if ACCOMPANIMENT in files else ())}
+        lacking = [stem for stem in STEMS if stem not in covered]
+        known = tuple(f for group in files.values() for f in group)
+        if mixture and lacking and not (facts.mastered and files):
+            whole = mixture
+        elif mixture and lacking:
+            stems[MIXTURE] = cache.files(mixture)
+    if not whole:
+        return stems, ()
+    left = cache.rest(whole, known) if known else cache.files(whole)
+    if len(lacking) == 1:
+        return stems | {lacking[0]: left}, ()
+    if tuple(lacking) == BACKING:
+        return stems | {ACCOMPANIMENT: left}, ()
+    return stems | {REST: left}, tuple(lacking)
+
+
+def _cut(track: Track) -> Track:
+    shortest = min(stem.shape[0] for stem in track.stems.values())
+    stems = {name: stem[:shortest] for name, stem in track.stems.items()}
+    return Track(track.name, track.root, stems, track.rest, track.unknown)
+
+
+def _is_stem_file(file: Path) -> bool:
+    # macOS leaves files whose names begin with a dot beside those it copies.
+    return file.name.lower().endswith(STEM_FILE) and not file.name.startswith(".")

@@ -28,6 +28,15 @@ Line = NDArray[np.float32]
 
 def guitar(samples: int, rng: np.random.Generator) -> Audio:
     """A guitar part: float32 (2, samples), its loudest sample at one."""
+    while True:
+        played = _part(samples, rng)
+        loudest = float(np.abs(played).max())
+        # One that rests throughout is none.
+        if loudest > 1e-3:
+            return cast(Audio, (played / loudest).astype(np.float32))
+
+
+def _part(samples: int, rng: np.random.Generator) -> Audio:
     doubled = rng.random() < 0.5
     drive = rng.uniform(0.0, 45.0) if rng.random() < 0.75 else None
     state = rng.bit_generator.state
@@ -43,7 +52,7 @@ def guitar(samples: int, rng: np.random.Generator) -> Audio:
     else:
         pan = rng.uniform(-0.8, 0.8)
         out = np.stack((takes[0] * (1.0 - max(pan, 0.0)), takes[0] * (1.0 + min(pan, 0.0))))
-    return cast(Audio, (out / max(float(np.abs(out).max()), 1e-6)).astype(np.float32))
+    return cast(Audio, out)
 
 
 def _play(samples: int, score: np.random.Generator, hand: np.random.Generator) -> Line:
@@ -60,7 +69,6 @@ def _play(samples: int, score: np.random.Generator, hand: np.random.Generator) -
     rest = score.uniform(0.0, 0.25)
     brightness = score.uniform(0.2, 0.9)
     degree = 0
-    sounded = False
     at = -score.uniform(0.0, 1.0)
     while at * RATE < samples:
         length = float(score.choice(lengths, p=odds))
@@ -69,14 +77,12 @@ def _play(samples: int, score: np.random.Generator, hand: np.random.Generator) -
         root = scale[degree % len(scale)] + 12 * (degree // len(scale)) + (12 if lead else 0)
         bend = score.choice((-2.0, 2.0)) * score.random() if lead and score.random() < 0.15 else 0.0
         palm = muted and score.random() < 0.7
-        # A guitar that rests throughout is none.
-        silent = score.random() < rest and sounded
+        silent = score.random() < rest
         notes = (0,) if lead else chord
         start = at + hand.uniform(0.0, 0.012)
         at += length
         if silent:
             continue
-        sounded = sounded or at > 0.0
         strum = hand.uniform(0.0, 0.02)
         for k, interval in enumerate(notes):
             hz = key * 2.0 ** ((root + interval + hand.normal(0.0, 0.03)) / 12.0)

@@ -31,7 +31,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from rtsep.spec import UsageError
 from rtsep.training.config import TrainConfig
-from rtsep.training.corpus import Track, load_corpus
+from rtsep.training.corpus import Track, load_training
 from rtsep.training.events import Events, NoEvents, open_events
 from rtsep.training.mixing import Example, Mixer
 from rtsep.training.networks import (
@@ -159,11 +159,10 @@ class Trainer:
             # The first process of each machine decodes what the cache lacks.
             self.processes.wait()
         rate = self.network.spec.sample_rate
-        tracks = load_corpus(c.data.roots, c.data.cache, rate)
-        validation = load_corpus([c.data.validation], c.data.cache, rate) if c.data.validation else []
+        tracks, validation = load_training(c.data, rate)
         if not self.processes.local:
             self.processes.wait()
-        mixer = Mixer(tracks, c.data, c.mix, int(c.optimiser.seconds * rate))
+        mixer = Mixer(tracks, c.data, c.mix, int(c.optimiser.seconds * rate), c.augment, rate)
         steps = Steps(mixer, self.objective, c, shares)
         report(
             f"{len(tracks)} tracks, {_millions(self.network)} parameters, {self.device.type}"
@@ -269,13 +268,13 @@ class Trainer:
             yield kept[within]
 
     def _mixed(self, steps: Steps, first: int) -> Iterator[list[Any]]:
-        workers = self.config.data.workers
+        workers = self.config.data.processes
         loader = DataLoader(
             steps,
             batch_size=None,
             sampler=range(first, len(steps)),
             num_workers=workers,
-            prefetch_factor=2 if workers else None,
+            prefetch_factor=self.config.data.prefetch if workers else None,
             worker_init_fn=_one_thread,
         )
         return iter(loader)

@@ -7,24 +7,42 @@ and, for each, which stems it is the sum of.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rtsep.spec import STEMS, UsageError
 from rtsep.training import augmentation as augment
+from rtsep.training import effects
 from rtsep.training.augmentation import Audio
-from rtsep.training.config import DataConfig, MixConfig
-from rtsep.training.corpus import ACCOMPANIMENT, Track
+from rtsep.training.config import AugmentConfig, DataConfig, MixConfig
+from rtsep.training.corpus import Track
 from rtsep.training.guitars import guitar
+from rtsep.training.labels import (
+    BACKING,
+    BASS,
+    DRUMS,
+    OTHER,
+    VOCALS,
+    Group,
+    Label,
+    knows_backing,
+    labels_of,
+)
+from rtsep.training.pools import Pool
+from rtsep.training.procedures import combine
+from rtsep.training.silence import Stretch, silent_stretches
 
-VOCALS, DRUMS, BASS, OTHER = range(4)
-Group = tuple[int, ...]
 Parts = list[tuple[Group, Audio]]
-BACKING: Group = (DRUMS, BASS, OTHER)
 VOICES_WIDEST = 0.5
 """How far voices are widened, against instruments: most records keep them near the middle."""
+SOURCE_DB = (-10.0, 3.0)
+"""Range of a source's level that is laid over what is known to be without it, against that."""
+STRETCH_MARGIN = 4096
+"""Samples that are read beyond an excerpt that is stretched, so that it does not end too early."""
 
 
 @dataclass(frozen=True)
@@ -40,27 +58,88 @@ class Example:
     groups: NDArray[np.float32]
 
 
-class Mixer:
-    """Draws examples of a fixed length from a corpus, deterministically for a generator."""
+@dataclass(frozen=True)
+class Excerpt:
+    """Where in a track, and how it is played.
 
-    def __init__(self, tracks: list[Track], data: DataConfig, config: MixConfig, samples: int) -> None:
+    Attributes:
+        start: first sample.
+        speed: above 1 is faster and higher.
+        tempo: above 1 is faster.
+        semitones: up.
+    """
+
+    start: int
+    speed: float = 1.0
+    tempo: float = 1.0
+    semitones: float = 0.0
+
+    @property
+    def stretched(self) -> bool:
+        """Whether pitch and tempo part."""
+        return self.tempo != 1.0 or self.semitones != 0.0
+
+
+class Mixer:
+    """Draws examples of a fixed length from a corpus, deterministically for a generator.
+
+    Args:
+        tracks: the corpus.
+        data, config, extra: the tables `[data]`, `[mix]` and `[augment]`.
+        samples: of an example.
+        sample_rate: Hz.
+
+    Raises:
+        UsageError: when the corpus has nothing for any kind of example that is asked for, or an augmentation
+            takes a package that is missing.
+    """
+
+    def __init__(
+        self,
+        tracks: list[Track],
+        data: DataConfig,
+        config: MixConfig,
+        samples: int,
+        extra: AugmentConfig | None = None,
+        sample_rate: int = 44100,
+    ) -> None:
         self.config = config
+        self.extra = extra or AugmentConfig()
         self.samples = samples
+        self.sample_rate = sample_rate
         self.bass_in_other = data.bass_in_other
-        self.weights = data.weights
-        self.voices = [t for t in tracks if "vocals" in t.stems]
-        self.backings = [t for t in tracks if ACCOMPANIMENT in t.stems or "drums" in t.stems]
-        self.songs = [t for t in tracks if "vocals" in t.stems and "drums" in t.stems]
-        whole = {"bass", "other"}
-        self.separate = [
-            t for t in self.songs if t.root not in data.bass_in_other and whole <= t.stems.keys()
-        ]
+        if self.extra.needs_pedalboard:
+            effects.pedalboard()
+        if self.extra.codec > 0.0:
+            effects.codec_delay(sample_rate)
+        pool = partial(Pool, weights=data.weights)
+        self.voices = pool(t for t in tracks if "vocals" in t.stems)
+        self.backings = pool(t for t in tracks if knows_backing(t, self._mixes_bass(t)))
+        songs = [t for t in tracks if not t.unknown and "vocals" in t.stems and "drums" in t.stems]
+        apart = [t for t in tracks if t.unknown and t.whole and len(labels_of(t, self._mixes_bass(t))) > 1]
+        self.songs = pool([*songs, *apart])
+        both = {"bass", "other"}
+        lone = [t for t in tracks if t.unknown and not self._mixes_bass(t)]
+        separate = [t for t in songs if not self._mixes_bass(t) and both <= t.stems.keys()]
+        self.drums = pool([*songs, *(t for t in tracks if t.unknown and "drums" in t.stems)])
+        self.basses = pool([*separate, *(t for t in lone if "bass" in t.stems)])
+        # Without a bass file beside it, an `other` may well have the bass line in it.
+        self.others = pool([*separate, *(t for t in lone if both <= t.stems.keys())])
+        self.stretches = self._stretches(tracks) if config.silent_source > 0.0 else {}
+        self.stretched_tracks = {
+            source: pool({id(s.track): s.track for s in stretches}.values())
+            for source, stretches in self.stretches.items()
+        }
         kinds = {
             "aligned": (config.aligned, self.songs),
             "over_backing": (config.over_backing, self.voices and self.backings),
-            "remixed": (config.remixed, self.separate),
+            "remixed": (
+                config.remixed,
+                self.voices and self.drums and self.basses and self.others,
+            ),
             "instrumental": (config.instrumental, self.backings),
             "vocal": (config.vocal, self.voices),
+            "silent_source": (config.silent_source, self.stretches),
         }
         odds = {kind: weight for kind, (weight, needed) in kinds.items() if weight > 0.0 and needed}
         if not odds:
@@ -74,16 +153,16 @@ class Mixer:
         parts: Parts = getattr(self, f"_{kind}")(rng)
         if self.config.guitars > 0.0 and rng.random() < self.config.guitars:
             parts = self._with_guitar(parts, rng)
-        return self._finish(parts, rng)
+        return self._finish(self._treat(parts, rng), rng)
 
     # -- kinds of example ------------------------------------------------------------------------
 
     def _aligned(self, rng: np.random.Generator) -> Parts:
         # Half of a song is without voice, and instrumentals come on their own: look for singing.
         for _ in range(4):
-            track = self._pick(self.songs, rng)
-            speed, start = self._excerpt(track, rng)
-            parts = [(g, self._read(track, n, start, speed)) for g, n in self._labels(track)]
+            track = self.songs.pick(rng)
+            excerpt = self._excerpt(track, rng)
+            parts = self._play(track, labels_of(track, self._mixes_bass(track)), excerpt)
             if augment.rms(parts[0][1]) > 3e-3:
                 break
         return self._vary(parts, rng)
@@ -94,11 +173,11 @@ class Mixer:
     def _remixed(self, rng: np.random.Generator) -> Parts:
         parts: Parts = [((VOCALS,), self._voice(rng))]
         for group, name, tracks in (
-            (DRUMS, ("drums",), self.songs),
-            (BASS, ("bass",), self.separate),
-            (OTHER, ("other",), self.separate),
+            (DRUMS, "drums", self.drums),
+            (BASS, "bass", self.basses),
+            (OTHER, "other", self.others),
         ):
-            audio = self._single(self._pick(tracks, rng), name, rng)
+            audio = self._single(tracks.pick(rng), name, rng)
             if group == OTHER:
                 audio = self._diffuse(audio, rng)
             parts.append(((group,), audio * augment.db(rng.uniform(-5.0, 5.0))))
@@ -109,6 +188,32 @@ class Mixer:
 
     def _vocal(self, rng: np.random.Generator) -> Parts:
         return [((VOCALS,), self._voice(rng)), (BACKING, self._silence())]
+
+    def _silent_source(self, rng: np.random.Generator) -> Parts:
+        sources = sorted(self.stretches)
+        source = sources[int(rng.integers(len(sources)))]
+        for _ in range(4):
+            track = self.stretched_tracks[source].pick(rng)
+            choice = [s for s in self.stretches[source] if s.track is track]
+            room = np.array([s.end - s.start - self.samples + 1 for s in choice], dtype=np.float64)
+            chosen = choice[int(rng.choice(len(choice), p=room / room.sum()))]
+            start = int(rng.integers(chosen.start, chosen.end - self.samples + 1))
+            around = self._play(track, list(chosen.labels), Excerpt(start))
+            level = augment.rms(sum((audio for _, audio in around), self._silence()))
+            if level > 3e-3:
+                break
+        # No equaliser here: it might lift what the test of silence let pass.
+        if rng.random() < 0.5:
+            around = [(group, audio[::-1]) for group, audio in around]
+        if source == VOCALS:
+            laid = self._voice(rng)
+        else:
+            name, tracks = (("drums", self.drums), ("bass", self.basses))[source - DRUMS]
+            laid = self._single(tracks.pick(rng), name, rng)
+        own = augment.rms(laid)
+        if level > 0.0 and own > 0.0:
+            laid = laid * np.float32(level / own * augment.db(rng.uniform(*SOURCE_DB)))
+        return [((source,), laid), *around]
 
     # -- sources -----------------------------------------------------------------------------------
 
@@ -123,8 +228,7 @@ class Mixer:
         """A sounding excerpt; short clips and rests make some draws silent, so several are tried."""
         audio = self._silence()
         for _ in range(4):
-            track = self._pick(self.voices, rng)
-            audio = self._single(track, ("vocals",), rng, spread=0.3)
+            audio = self._single(self.voices.pick(rng), "vocals", rng, spread=0.3)
             if augment.rms(audio) > 3e-3:
                 break
         if rng.random() < 0.3:
@@ -155,10 +259,10 @@ class Mixer:
         return audio
 
     def _backing(self, rng: np.random.Generator) -> Parts:
-        track = self._pick(self.backings, rng)
-        speed, start = self._excerpt(track, rng)
-        labels = [(g, n) for g, n in self._labels(track) if g != (VOCALS,)]
-        return self._vary([(g, self._read(track, n, start, speed)) for g, n in labels], rng)
+        track = self.backings.pick(rng)
+        excerpt = self._excerpt(track, rng)
+        labels = [label for label in labels_of(track, self._mixes_bass(track)) if label[0] != (VOCALS,)]
+        return self._vary(self._play(track, labels, excerpt), rng)
 
     def _vary(self, parts: Parts, rng: np.random.Generator) -> Parts:
         """Another mix of the same music: each part's level and, mostly, its tone; or the whole mirrored."""
@@ -185,58 +289,151 @@ class Mixer:
             joined.append((group, audio))
         return joined
 
-    def _single(
-        self, track: Track, names: tuple[str, ...], rng: np.random.Generator, spread: float = 0.15
-    ) -> Audio:
-        speed, start = self._excerpt(track, rng, spread)
-        audio = self._read(track, names, start, speed)
+    def _single(self, track: Track, name: str, rng: np.random.Generator, spread: float = 0.15) -> Audio:
+        excerpt = self._excerpt(track, rng, spread)
+        group: Group = (STEMS.index(name),)
+        ((_, audio),) = self._play(track, [(group, (name,))], excerpt)
         if rng.random() < 0.6:
             audio = augment.shape_spectrum(audio, rng)
         return augment.place(audio, rng)
 
-    def _labels(self, track: Track) -> list[tuple[Group, tuple[str, ...]]]:
-        """Which parts of a track are known, and the files that sum to each."""
-        labels: list[tuple[Group, tuple[str, ...]]] = []
-        if "vocals" in track.stems:
-            labels.append(((VOCALS,), ("vocals",)))
-        if ACCOMPANIMENT in track.stems:
-            return [*labels, (BACKING, (ACCOMPANIMENT,))]
-        if "drums" in track.stems:
-            labels.append(((DRUMS,), ("drums",)))
-        if track.root in self.bass_in_other:
-            return [*labels, ((BASS, OTHER), tuple(n for n in ("bass", "other") if n in track.stems))]
-        # A stem that is missing beside others is silent, and that too is known.
-        return labels + [((s,), (STEMS[s],) if STEMS[s] in track.stems else ()) for s in (BASS, OTHER)]
+    def _mixes_bass(self, track: Track) -> bool:
+        return track.root in self.bass_in_other
 
-    def _pick(self, tracks: list[Track], rng: np.random.Generator) -> Track:
-        """A root by its weight, then a track by its length: a long root must not drown the others."""
-        roots = sorted({t.root for t in tracks})
-        weights = np.array([self.weights.get(root, 1.0) for root in roots])
-        root = roots[int(rng.choice(len(roots), p=weights / weights.sum()))]
-        choice = [t for t in tracks if t.root == root]
-        lengths = np.array([t.samples for t in choice], dtype=np.float64)
-        return choice[int(rng.choice(len(choice), p=lengths / lengths.sum()))]
+    def _stretches(self, tracks: list[Track]) -> dict[int, list[Stretch]]:
+        """By source, where it can be laid over; sources for which there is nothing are left out."""
+        usable = [s for s, pool in ((VOCALS, self.voices), (DRUMS, self.drums), (BASS, self.basses)) if pool]
+        found = {
+            source: [
+                stretch
+                for track in tracks
+                for stretch in silent_stretches(
+                    track,
+                    self._mixes_bass(track),
+                    source,
+                    self.sample_rate,
+                    self.config.silence_db,
+                    self.samples,
+                )
+            ]
+            for source in usable
+        }
+        return {source: stretches for source, stretches in found.items() if stretches}
 
-    def _excerpt(self, track: Track, rng: np.random.Generator, spread: float = 0.15) -> tuple[float, int]:
-        """Speed, and first sample, of an excerpt that fits."""
+    def _excerpt(self, track: Track, rng: np.random.Generator, spread: float = 0.15) -> Excerpt:
+        """One that fits, if the track is long enough."""
+        extra = self.extra
         speed = float(2.0 ** rng.uniform(-2.0 * spread, 2.0 * spread)) if rng.random() < 0.4 else 1.0
-        room = track.samples - int(self.samples * speed) - 64
-        return speed, int(rng.integers(max(room, 1)))
+        tempo, semitones = 1.0, 0.0
+        if extra.tempo > 0.0 and rng.random() < extra.tempo:
+            tempo = float(rng.uniform(*extra.tempo_factor))
+        if extra.pitch > 0.0 and rng.random() < extra.pitch:
+            semitones = float(rng.uniform(*extra.pitch_semitones))
+        excerpt = Excerpt(0, speed, tempo, semitones)
+        room = track.samples - int(self._before_stretching(excerpt) * speed) - 64
+        return Excerpt(int(rng.integers(max(room, 1))), speed, tempo, semitones)
 
-    def _read(self, track: Track, names: tuple[str, ...], start: int, speed: float) -> Audio:
-        needed = int(self.samples * speed) + 64
+    def _before_stretching(self, excerpt: Excerpt) -> int:
+        """Samples that must be there so that an example's are left."""
+        if not excerpt.stretched:
+            return self.samples
+        return math.ceil(self.samples * excerpt.tempo) + STRETCH_MARGIN
+
+    def _play(self, track: Track, labels: list[Label], excerpt: Excerpt) -> Parts:
+        """The parts of an excerpt, moved in speed, tempo and pitch together."""
+        parts = [(group, self._read(track, names, excerpt)) for group, names in labels]
+        if not excerpt.stretched:
+            return parts
+        # Drums have a pitch, but not that of the song.
+        moved: dict[int, Audio] = {}
+        for semitones in (excerpt.semitones, 0.0):
+            rows = [
+                row
+                for row, (group, audio) in enumerate(parts)
+                if audio.any() and (group == (DRUMS,)) == (semitones == 0.0 and excerpt.semitones != 0.0)
+            ]
+            if not rows:
+                continue
+            together = np.concatenate([parts[row][1] for row in rows])
+            if excerpt.tempo != 1.0 or semitones != 0.0:
+                together = effects.stretch(together, self.sample_rate, excerpt.tempo, semitones, self.samples)
+            moved |= {row: together[2 * k : 2 * k + 2, : self.samples] for k, row in enumerate(rows)}
+        return [(group, moved.get(row, self._silence())) for row, (group, _) in enumerate(parts)]
+
+    def _read(self, track: Track, names: tuple[str, ...], excerpt: Excerpt) -> Audio:
+        samples = self._before_stretching(excerpt)
+        needed = int(samples * excerpt.speed) + 64
         audio = self._silence(needed)
-        for name in names:
-            excerpt = track.stems[name][start : start + needed]
-            audio[:, : excerpt.shape[0]] += excerpt.T * np.float32(1.0 / 32768.0)
-        return audio[:, : self.samples] if speed == 1.0 else augment.change_speed(audio, speed, self.samples)
+        for k, name in enumerate(names):
+            sound = track.stems[name][excerpt.start : excerpt.start + needed].T
+            place = audio[:, : sound.shape[1]]
+            if k == 0:
+                np.multiply(sound, np.float32(1.0 / 32768.0), out=place)
+            else:
+                place += sound * np.float32(1.0 / 32768.0)
+        return (
+            audio[:, :samples]
+            if excerpt.speed == 1.0
+            else augment.change_speed(audio, excerpt.speed, samples)
+        )
 
     def _silence(self, samples: int | None = None) -> Audio:
         return np.zeros((2, self.samples if samples is None else samples), dtype=np.float32)
 
-    # -- levels ------------------------------------------------------------------------------------
+    # -- the mixture -------------------------------------------------------------------------------
+
+    def _treat(self, parts: Parts, rng: np.random.Generator) -> Parts:
+        """What `[augment]` asks for beside pitch and tempo. What is off draws nothing."""
+        extra, rate = self.extra, self.sample_rate
+        treated: Parts = []
+        for group, audio in parts:
+            if extra.distortion > 0.0 and group != (DRUMS,) and rng.random() < extra.distortion:
+                audio = effects.distort(audio, rate, float(rng.uniform(6.0, 30.0)))
+            if extra.reverb > 0.0 and rng.random() < extra.reverb:
+                audio = effects.reverberate(audio, rate, rng)
+            if extra.codec > 0.0 and rng.random() < extra.codec:
+                audio = effects.compress(audio, rate, float(rng.uniform(*extra.codec_quality)))
+            treated.append((group, audio))
+        if extra.drop > 0.0:
+            treated = self._drop(treated, rng)
+        if extra.mono > 0.0 and rng.random() < extra.mono:
+            side = int(rng.integers(2))
+            # Of a song that lies on one side alone, the other is no song.
+            if not any(audio[side].any() for _, audio in treated):
+                side = 1 - side
+            treated = [(group, np.stack((audio[side], audio[side]))) for group, audio in treated]
+        return treated
+
+    def _drop(self, parts: Parts, rng: np.random.Generator) -> Parts:
+        falls = rng.random(len(parts)) < self.extra.drop
+        spared = rng.random(len(parts))
+        sounding = [row for row, (_, audio) in enumerate(parts) if audio.any()]
+        if sounding and all(falls[row] for row in sounding):
+            falls[max(sounding, key=lambda row: spared[row])] = False
+        return [
+            (group, self._silence() if fallen else audio)
+            for (group, audio), fallen in zip(parts, falls, strict=True)
+        ]
 
     def _finish(self, parts: Parts, rng: np.random.Generator) -> Example:
+        stacked = np.zeros((4, 2, self.samples), dtype=np.float32)
+        groups = np.zeros((4, 4), dtype=np.float32)
+        levelled = self._level(parts, rng) if self.config.procedure == "levels" else self._combine(parts)
+        for row, ((group, _), audio) in enumerate(zip(parts, levelled, strict=True)):
+            stacked[row] = audio
+            groups[row, list(group)] = 1.0
+        return Example(stacked, groups)
+
+    def _combine(self, parts: Parts) -> list[Audio]:
+        """By one of the thesis' procedures; a part is one instrument: its files were summed before."""
+        sounding = [audio for _, audio in parts if audio.any()]
+        if self.config.procedure == "levels" or not sounding:
+            return [audio for _, audio in parts]
+        shares = iter(combine([[audio] for audio in sounding], self.config.procedure).shares)
+        return [next(shares) if audio.any() else audio for _, audio in parts]
+
+    def _level(self, parts: Parts, rng: np.random.Generator) -> list[Audio]:
+        """The voice's level against the rest's, and the level of it all, drawn."""
         voice = next((a for g, a in parts if g == (VOCALS,)), self._silence())
         backing = sum((a for g, a in parts if g != (VOCALS,)), self._silence())
         voice_level, backing_level = augment.rms(voice), augment.rms(backing)
@@ -246,10 +443,6 @@ class Mixer:
             voice_gain = backing_level / voice_level * augment.db(rng.uniform(*self.config.vocal_db))
         mix_level = augment.rms(voice * np.float32(voice_gain) + backing)
         level = augment.db(rng.uniform(*self.config.level_db)) / mix_level if mix_level > 0.0 else 1.0
-        stacked = np.zeros((4, 2, self.samples), dtype=np.float32)
-        groups = np.zeros((4, 4), dtype=np.float32)
-        for row, (group, audio) in enumerate(parts):
-            gain = level * (voice_gain if group == (VOCALS,) else 1.0)
-            stacked[row] = audio * np.float32(gain)
-            groups[row, list(group)] = 1.0
-        return Example(stacked, groups)
+        return [
+            audio * np.float32(level * (voice_gain if group == (VOCALS,) else 1.0)) for group, audio in parts
+        ]

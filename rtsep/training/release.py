@@ -10,7 +10,7 @@ from rtsep.separators.open_unmix import OpenUnmix
 from rtsep.separators.registry import AnyPackage, ModelPackage
 from rtsep.spec import UsageError
 from rtsep.training.config import TrainConfig
-from rtsep.training.corpus import load_corpus
+from rtsep.training.corpus import load_validation
 from rtsep.training.export import export, export_offline
 from rtsep.training.loop import BEST, CHECKPOINT, Report, Trainer, validate
 
@@ -44,9 +44,9 @@ def release(config: TrainConfig, command: str, target: Path, about: str, report:
         network.favour("vocals", config.release.favour_vocals)
     spec = network.spec
     scores: dict[str, float] = {}
-    if config.data.validation:
-        report(f"scoring step {trainer.step} on {config.data.validation}")
-        tracks = load_corpus([config.data.validation], config.data.cache, spec.sample_rate)
+    tracks = load_validation(config.data, spec.sample_rate)
+    if tracks:
+        report(f"scoring step {trainer.step} on {len(tracks)} validation tracks")
         found = validate(network, tracks, trainer.device)
         scores = {name: round(score, 2) for name, score in found.items()}
     minutes = trainer.seconds_spent / 60.0

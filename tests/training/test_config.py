@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,11 @@ roots = ["a/one", "b/two"]
 [optimiser]
 steps = 10
 """
+
+
+def data(line: str) -> str:
+    """The good file with one more line in its [data] table."""
+    return GOOD.replace("[optimiser]", f"{line}\n[optimiser]")
 
 
 def load(folder: Path, text: str) -> TrainConfig:
@@ -66,6 +72,14 @@ def test_the_configs_that_come_with_rtsep_are_good(path: Path) -> None:
         (GOOD + '[compute]\ndevice = "tpu"\n', "compute.device: Input should be 'auto', 'cpu' or 'cuda'"),
         (GOOD + "[mix]\naligned = -1\n", "mix.aligned: Input should be greater than or equal to 0"),
         ("[optimiser]\nsteps = 1\n", "name: Field required"),
+        (data('missing = {one = "gone"}'), "data.missing.one: Input should be"),
+        (data('missing = {x = "silent"}'), "data: 'x' is the name of none"),
+        (data('mastered = ["one"]'), "data: the mixtures of 'one' are not looked at"),
+        (data('names = {lead = "voice"}'), "data.names.lead: Input should be"),
+        (data('workers = "all"'), "data.workers"),
+        (GOOD + '[mix]\nprocedure = "max"\n', "mix.procedure: Input should be 'levels', 'sum'"),
+        (GOOD + "[augment]\npitch = 2\n", "augment.pitch: Input should be less than or equal to 1"),
+        (GOOD + "[augment]\ntempo_factor = [1.2, 0.9]\n", "the range [1.2, 0.9] ends below its beginning"),
     ],
 )
 def test_mistakes_are_told_in_one_line(tmp_path: Path, text: str, complaint: str) -> None:
@@ -84,3 +98,9 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(UsageError, match=r"binary.toml: .*decode"):
         load_config(tmp_path / "binary.toml")
+
+
+def test_as_many_workers_as_cores(tmp_path: Path) -> None:
+    assert load(tmp_path, data('workers = "auto"')).data.processes == len(os.sched_getaffinity(0))
+    assert load(tmp_path, data("workers = 0")).data.processes == 0
+    assert load(tmp_path, data("workers = 3")).data.processes == 3
