@@ -63,6 +63,14 @@ def live(
             help="Send a stem to channels of its own too, such as vocals=3,4. The mix has 1 and 2.",
         ),
     ] = None,
+    fx: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--fx",
+            metavar="STEM=FILE",
+            help="Put a stem, or master, through a chain of effects: see docs/effects.md. May be repeated.",
+        ),
+    ] = None,
     record: Annotated[
         Path | None,
         typer.Option(
@@ -102,7 +110,7 @@ def live(
 
     Example: rtsep live --input Scarlett --output Scarlett --mute vocals
     """
-    from rtsep.cli.stem_options import check_stems, parse_gains, parse_out_map
+    from rtsep.cli.stem_options import check_stems, parse_effects, parse_gains, parse_out_map
     from rtsep.separators.registry import find
 
     if null and (input is not None or output is not None):
@@ -111,6 +119,7 @@ def live(
     spec, stems = package.spec, package.spec.stems
     channels = parse_out_map(out_map or (), stems)
     gains = parse_gains(gain or (), stems)
+    chains = parse_effects(fx or (), stems)
     muted, soloed = check_stems("--mute", mute or (), stems), check_stems("--solo", solo or (), stems)
 
     # Here and not above: help and refusals should not wait for numerical libraries.
@@ -142,6 +151,7 @@ def live(
         out_map=channels,
         allowance=allowance,
         fallback=fallback.value,
+        effects=chains,
     )
     console = Console(highlight=False)
     recorder: Recorder | None = None

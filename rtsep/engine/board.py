@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from rtsep.effects.parameters import MAX_PARAMETERS
 from rtsep.engine.telemetry import BUCKETS, HopTimes, Telemetry
 from rtsep.mixer.strip import ChannelStrip
 from rtsep.spec import UsageError
@@ -39,6 +40,8 @@ _LAYOUT = np.dtype(
         ("revision", "i8"),
         ("epoch", "i8"),
         ("stop", "i8"),
+        ("effects", "f8", MAX_PARAMETERS),
+        ("effects_revision", "i8"),
         # Written by the engine.
         ("state", "i8"),
         ("hops", "i8", 3),
@@ -50,6 +53,7 @@ _LAYOUT = np.dtype(
         ("jumps", "i8"),
         ("resets", "i8"),
         ("record_lost", "i8"),
+        ("effects_replaced", "i8"),
         ("port", "i8", len(PORT_COUNTERS)),
         ("levels", "f8", MAX_STEMS),
         ("peaks", "f8", MAX_CHANNELS),
@@ -158,6 +162,7 @@ class Board:
             peaks=tuple(float(p) for p in words["peaks"][: int(words["out_channels"])]),
             stem_levels=levels,
             record_lost=int(words["record_lost"]),
+            effects_replaced=int(words["effects_replaced"]),
         )
 
     # -- the engine's side -------------------------------------------------------------------------------

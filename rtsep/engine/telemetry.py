@@ -94,6 +94,7 @@ class Telemetry:
         peaks: output peak of each device channel, linear.
         stem_levels: RMS of each stem after its gain, linear, by name.
         record_lost: frames that the recorder could not take.
+        effects_replaced: hops in which an effect chain failed, replaced by its dry input.
     """
 
     state: str
@@ -117,3 +118,4 @@ class Telemetry:
     peaks: tuple[float, ...] = ()
     stem_levels: dict[str, float] = field(default_factory=dict)
     record_lost: int = 0
+    effects_replaced: int = 0
