@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from rtsep.engine.facade import Engine
     from rtsep.engine.inprocess import InProcessEngine
     from rtsep.engine.separator import Separator, load
+    from rtsep.engine.stemboard import StemBoard
     from rtsep.engine.telemetry import Telemetry
 
 __version__ = "0.1.0"
@@ -41,6 +42,7 @@ _HOMES = {
     "Engine": "rtsep.engine.facade",
     "InProcessEngine": "rtsep.engine.inprocess",
     "Separator": "rtsep.engine.separator",
+    "StemBoard": "rtsep.engine.stemboard",
     "Telemetry": "rtsep.engine.telemetry",
     "load": "rtsep.engine.separator",
 }
@@ -55,6 +57,7 @@ __all__ = [
     "ModelError",
     "RtsepError",
     "Separator",
+    "StemBoard",
     "StreamSpec",
     "Telemetry",
     "UsageError",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -184,3 +184,23 @@ def _switcher(plugin: Any, name: str) -> _Set:
 
 def _chooser(plugin: Any, name: str, members: list[Any]) -> _Set:
     return lambda value: setattr(plugin, name, members[int(np.clip(round(value), 0, len(members) - 1))])
+
+
+def plain_board(plugins: Iterable[Any]) -> Any:
+    """A `pedalboard.Pedalboard` of loaded plug-ins. Raises UsageError for what is none."""
+    try:
+        return pedalboard.Pedalboard(list(plugins))
+    except TypeError as error:
+        raise UsageError(
+            f"effects are a list of pedalboard's plug-ins: {' '.join(str(error).split())}"
+        ) from None
+
+
+def refuse_unstreamed(board: Any) -> None:
+    """Raise a UsageError for a board with an effect that gives nothing when it is streamed through."""
+    for plugin in board:
+        kind = type(plugin).__name__
+        if hasattr(plugin, "__iter__"):
+            refuse_unstreamed(plugin)
+        elif kind in BUILT_IN and BUILT_IN[kind].unstreamed:
+            raise UsageError(f"{kind}: {BUILT_IN[kind].unstreamed}")
