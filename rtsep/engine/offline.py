@@ -186,11 +186,12 @@ def separate_array(stream: AnyModel, audio: NDArray[np.float32]) -> NDArray[np.f
 def result_names(
     spec: AudioSpec, muted: Iterable[str] = (), format: ResultFormat = "wav", song: str = "mix"
 ) -> tuple[str, ...]:
-    """The files that `separate_file` writes: one a stem and, with `muted`, the remix. As "stem.mp4", one
-    file that is called like the song.
+    """The files that `separate_file` writes: one a stem and, with `muted`, the remix.
+
+    As "stem.mp4" it is one file that is called like the song.
 
     Raises:
-        UsageError: when a muted stem is not the model's, or none is left; or the format is not for these stems.
+        UsageError: when a muted stem is not the model's, or none is left; or the format is not for the stems.
         AudioFileError: when the format needs a program that is not installed.
     """
     silent = frozenset(muted)

@@ -1,9 +1,9 @@
 """Native Instruments' stems: one MP4 with the mix and four stems, for Traktor, Mixxx and any player.
 
 Five stereo AAC tracks, of which only the first, the mix, is enabled: a player that knows nothing of stems
-plays that. What makes it a stems file is the atom `moov/udta/stem`, JSON with each stem's name and colour. ffmpeg
-encodes and muxes; the atom, which it does not know, is added here, at the end of `moov`, which ffmpeg puts
-behind the audio: nothing that has an offset moves.
+plays that. What makes it a stems file is the atom `moov/udta/stem`, JSON with each stem's name and colour.
+ffmpeg encodes and muxes; the atom, which it does not know, is added here, at the end of `moov`, which ffmpeg
+puts behind the audio: nothing that has an offset moves.
 
 Source: the files themselves (Native Instruments' own, as in the stempeg package), and Mixxx's reader
 (`src/track/steminfoimporter.cpp` and `src/sources/soundsourcestem.cpp`), which asks for five stereo streams
