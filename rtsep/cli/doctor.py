@@ -35,8 +35,8 @@ def doctor(
 ) -> int:
     """Say whether this machine can go on stage: devices, limits, processor, models, and time for a hop.
 
-    Makes no sound and changes nothing. The exit code is 0 if nothing fails, 9 if something does; with --strict
-    it is 8 if there are warnings only.
+    Makes no sound and changes nothing. The exit code is 0 if nothing fails, 9 if something does; with
+    --strict it is 8 if there are warnings only.
 
     Example: rtsep doctor --model live --seconds 10
     """

@@ -126,8 +126,8 @@ def limits() -> Iterable[Finding]:
         yield Finding("limits", "ok", "real-time threads and memory are the system's business here")
         return
     remedy = (
-        "put '@audio - rtprio 95' and '@audio - memlock unlimited' into /etc/security/limits.d/audio.conf, join"
-        " the group audio, log in again"
+        "put '@audio - rtprio 95' and '@audio - memlock unlimited' into /etc/security/limits.d/audio.conf,"
+        " join the group audio, log in again"
     )
     free = resource.RLIM_INFINITY
     if hasattr(resource, "RLIMIT_RTPRIO"):
