@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from rtsep.control.facade import Engine
     from rtsep.engine.inprocess import InProcessEngine
     from rtsep.engine.separator import Separator, load
+    from rtsep.engine.stemboard import StemBoard
     from rtsep.engine.telemetry import Telemetry
 
 __version__ = "0.1.0"
@@ -43,6 +44,7 @@ _HOMES = {
     "Engine": "rtsep.control.facade",
     "InProcessEngine": "rtsep.engine.inprocess",
     "Separator": "rtsep.engine.separator",
+    "StemBoard": "rtsep.engine.stemboard",
     "Telemetry": "rtsep.engine.telemetry",
     "load": "rtsep.engine.separator",
 }
@@ -58,6 +60,7 @@ __all__ = [
     "ModelError",
     "RtsepError",
     "Separator",
+    "StemBoard",
     "StreamSpec",
     "Telemetry",
     "UsageError",

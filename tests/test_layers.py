@@ -23,6 +23,7 @@ LAYERS = (
     "backends",
     "io",
     "mixer",
+    "effects",
     "engine",
     "control",
     "evaluation",
@@ -158,6 +159,18 @@ def test_importing_rtsep_is_light(capsys: pytest.CaptureFixture[str]) -> None:
 def test_evaluation_loads_what_it_may_not_need_only_when_it_does() -> None:
     loaded = loaded_after("import rtsep.evaluation.report, rtsep.evaluation.systems, rtsep.cli.eval")
     assert not loaded & {"torch", "matplotlib", "museval", "stempeg"}
+
+
+def test_pedalboard_is_loaded_only_for_a_chain() -> None:
+    program = "import rtsep.cli.live, rtsep.engine.child, rtsep.engine.process, rtsep.effects.chainfile"
+    assert "pedalboard" not in loaded_after(program)
+    found = {
+        module
+        for module, path in MODULES.items()
+        for _, name in imports(path, module)
+        if name.split(".")[0] == "pedalboard"
+    }
+    assert found == {"effects.plugins", "training.effects"}
 
 
 def test_separating_with_onnx_never_loads_torch(tmp_path: Path) -> None:

@@ -96,6 +96,14 @@ def live(
             help="Send a stem to channels of its own too, such as vocals=3,4. The mix has 1 and 2.",
         ),
     ] = None,
+    fx: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--fx",
+            metavar="STEM=FILE",
+            help="Put a stem, or master, through a chain of effects: see docs/effects.md. May be repeated.",
+        ),
+    ] = None,
     record: Annotated[
         Path | None,
         typer.Option(
@@ -135,7 +143,7 @@ def live(
 
     Example: rtsep live --input Scarlett --output Scarlett --mute vocals
     """
-    from rtsep.cli.stem_options import check_stems, parse_gains, parse_out_map, parse_pans
+    from rtsep.cli.stem_options import check_stems, parse_effects, parse_gains, parse_out_map, parse_pans
     from rtsep.separators.registry import find
 
     if null and (input is not None or output is not None):
@@ -144,6 +152,7 @@ def live(
     spec, stems = package.spec, package.spec.stems
     channels = parse_out_map(out_map or (), stems)
     gains, pans = parse_gains(gain or (), stems), parse_pans(pan or (), stems)
+    chains = parse_effects(fx or (), stems)
     muted, soloed = check_stems("--mute", mute or (), stems), check_stems("--solo", solo or (), stems)
 
     file, snapshot_name = _split_snapshot(snapshot)
@@ -178,6 +187,7 @@ def live(
         out_map=channels,
         allowance=allowance,
         fallback=fallback.value,
+        effects=chains,
     )
     console = Console(highlight=False)
     recorder: Recorder | None = None
@@ -204,12 +214,13 @@ def live(
             desk.set_limiter(limiter)
         if fade is not None:
             desk.fade_ms = fade
-        wanted = desk.snapshot()
         if record is not None:
             assert engine.recorder is not None
             recorder = Recorder(engine.recorder, record, stems, spec.sample_rate, spec.channels)
         with console.status("loading the model and asking the device") if console.is_terminal else _nothing():
             report = engine.open()
+        desk.add_effects(engine.effects)
+        wanted = desk.snapshot()
         console.print(latency_table(report))
         notes = {stem: _note(desk, stem) for stem in stems}
         if fade:

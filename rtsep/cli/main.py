@@ -19,6 +19,7 @@ COMMANDS: dict[str, str] = {
     "devices": "List the audio devices.",
     "models": "List, show, add and remove models.",
     "latency": "Measure and explain the latency.",
+    "doctor": "Say whether this machine can go on stage, and what to do about it.",
     "train": "Train a separator.",
     "distill": "Make training tracks of songs without stems, with a teacher.",
     "eval": "Score models, and oracles as their bounds, on known stems.",

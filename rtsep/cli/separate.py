@@ -37,6 +37,7 @@ class Format(StrEnum):
     wav = "wav"
     flac = "flac"
     mp3 = "mp3"
+    stems = "stem.mp4"
 
 
 class SomeFilesFailed(RtsepError):
@@ -63,7 +64,12 @@ def separate(
         typer.Option("--mute", metavar="STEM", help="Also write the mix without this stem; may be repeated."),
     ] = None,
     format: Annotated[
-        Format, typer.Option("--format", "-f", help="wav is 32-bit float and never clips; flac is 24-bit.")
+        Format,
+        typer.Option(
+            "--format",
+            "-f",
+            help="wav is 32-bit float and never clips; flac is 24-bit; stem.mp4 is for DJ programs.",
+        ),
     ] = Format.wav,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results that exist.")] = False,
     device: Annotated[str, typer.Option(metavar="cpu|cuda", help="What computes.")] = "cpu",
@@ -86,9 +92,10 @@ def separate(
 
     muted = tuple(mute or ())
     package = find_any(model)
-    names = result_names(package.spec, muted, format.value)
+    result_names(package.spec, muted, format.value)
     songs = find_songs(inputs, output)
-    _check_room(songs.values(), names, overwrite)
+    for folder in songs.values():
+        _check_room([folder], result_names(package.spec, muted, format.value, folder.name), overwrite)
 
     failed: list[RtsepError] = []
     with (

@@ -1,9 +1,12 @@
-"""Options that name stems: `--gain vocals=-6`, `--pan drums=-0.5` and `--out-map vocals=3,4`."""
+"""Options that name stems, as `--gain vocals=-6`, `--out-map vocals=3,4` and `--fx vocals=chain.toml`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
+from rtsep.effects.chainfile import load_chain
+from rtsep.effects.parameters import MASTER
 from rtsep.spec import UsageError
 
 
@@ -60,6 +63,21 @@ def parse_out_map(given: Iterable[str], stems: tuple[str, ...]) -> dict[str, tup
             raise UsageError(f"--out-map {text}: {value!r} is not channels, counted from 1, such as 3,4")
         routes[stem] = tuple(int(channel) for channel in channels)
     return routes
+
+
+def parse_effects(given: Iterable[str], stems: tuple[str, ...]) -> dict[str, str]:
+    """Chain files by stem or "master", from texts such as "vocals=chain.toml". The files are checked.
+
+    Raises:
+        UsageError: as `parse_gains`, and for a chain file that is missing or wrong.
+    """
+    chains: dict[str, str] = {}
+    for text in given:
+        owner, file = _split("--fx", text, (*stems, MASTER), chains, "STEM=FILE, such as vocals=chain.toml")
+        load_chain(file)
+        # The engine runs in a process of its own.
+        chains[owner] = str(Path(file).absolute())
+    return chains
 
 
 def check_stems(option: str, given: Iterable[str], stems: tuple[str, ...]) -> tuple[str, ...]:

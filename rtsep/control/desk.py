@@ -9,10 +9,12 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rtsep.control.parameters import (
+    Kind,
     Parameter,
     Value,
     gesture_parameters,
@@ -22,10 +24,12 @@ from rtsep.control.parameters import (
 from rtsep.control.snapshots import Snapshot, check_name, read_snapshots, write_snapshots
 from rtsep.dsp.gains import linear_to_db
 from rtsep.engine.board import Board, check_fade
+from rtsep.engine.effect_controls import EffectControls
 from rtsep.engine.telemetry import Telemetry
 from rtsep.spec import UsageError
 
 VOICE = "vocals"
+EFFECTS = "fx/"
 _ONE_DECK = "deck/1/"
 
 
@@ -67,6 +71,27 @@ class Desk:
         self._setters: dict[str, Callable[[Any, float], None]] = {}
         self._parameters: dict[str, Parameter] = {}
         self._lay_out()
+
+    def add_effects(self, effects: EffectControls) -> None:
+        """Give the parameters of the effect chains addresses here too: "fx/vocals/0/wet_level".
+
+        An engine knows them once it is open. A plug-in turns at once: it has no fades but its bypass'. What
+        the snapshot that was recalled last holds of them is set.
+        """
+        with self._changed:
+            for address, p in effects.parameters.items():
+                meaning = ", ".join(p.choices) if p.choices else address.rpartition("/")[2].replace("_", " ")
+                kind: Kind = "switch" if p.switch else "number"
+                default: Value = p.value >= 0.5 if p.switch else p.value
+                parameter = Parameter(address, kind, p.minimum, p.maximum, default, p.unit, meaning)
+                getter, setter = (
+                    partial(self._effect, effects, p.switch, address),
+                    partial(self._turn, effects, address),
+                )
+                self._add(parameter, getter, setter)
+            self._note(*effects.parameters)
+            held = self._snapshots.get(self._names["snapshot/recall"], {})
+            self.apply({a: value for a, value in held.items() if a in effects.parameters})
 
     # -- addresses -------------------------------------------------------------------------------------
 
@@ -356,10 +381,15 @@ class Desk:
             self._note("snapshot/recall")
 
     def apply(self, snapshot: Snapshot, morph: float | None = None, name: str = "given") -> None:
-        """Set values by address, all of them as one change; as `recall`. What is left out stays as it is."""
+        """Set values by address, all of them as one change; as `recall`. What is left out stays as it is.
+
+        So is what it holds of effects that are not loaded: a scene can be played without them.
+        """
         with self._changed:
             checked = {}
             for address, value in snapshot.items():
+                if address.startswith(EFFECTS) and address not in self._parameters:
+                    continue
                 try:
                     parameter = self.parameter(address)
                     if not parameter.recalled:
@@ -453,6 +483,15 @@ class Desk:
         if getter is not None:
             self._getters[parameter.address] = getter
         self._setters[parameter.address] = setter
+
+    @staticmethod
+    def _effect(effects: EffectControls, switch: bool, address: str) -> Value:
+        value = effects.value(address)
+        return value >= 0.5 if switch else value
+
+    def _turn(self, effects: EffectControls, address: str, value: Any, fade: float) -> None:
+        effects.set(address, float(value))
+        self._note(address)
 
     def _limiter(self, on: bool, fade: float) -> None:
         self.set_limiter(on, fade=fade)

@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from rtsep.control.desk import Desk
+from rtsep.engine.effect_controls import EffectControls
 from rtsep.engine.latency import LatencyReport
 from rtsep.engine.options import EngineOptions
 from rtsep.engine.process import ProcessEngine
@@ -33,7 +34,7 @@ class Engine:
         input, output: the audio device's name, a part of it, or its number; None for the default.
         block: frames per callback.
         options: any other field of `rtsep.engine.options.EngineOptions`: backend, device, threads,
-            sample_rate, in_channels, out_channels, out_map, allowance, fallback, audio.
+            sample_rate, in_channels, out_channels, out_map, allowance, fallback, effects, audio.
 
     Raises:
         ModelError: when there is no such model, here; and when it is damaged, on entering.
@@ -56,6 +57,7 @@ class Engine:
 
     def __enter__(self) -> Self:
         self._engine.__enter__()
+        self.desk.add_effects(self._engine.effects)
         return self
 
     def __exit__(
@@ -88,6 +90,11 @@ class Engine:
     def bypass(self, on: bool = True) -> None:
         """Hear the input as it is, delayed as the mix would be."""
         self.desk.set_bypass(on)
+
+    @property
+    def effects(self) -> EffectControls:
+        """The parameters of the effect chains, by address; known once entered."""
+        return self._engine.effects
 
     def reset(self) -> None:
         """Forget what was heard so far: after a seek, or when other music begins."""

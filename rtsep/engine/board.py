@@ -15,6 +15,7 @@ import numpy as np
 
 from rtsep.dsp.gains import db_to_linear
 from rtsep.dsp.kernel import Doubles
+from rtsep.effects.parameters import MAX_PARAMETERS
 from rtsep.engine.telemetry import BUCKETS, HopTimes, Telemetry
 from rtsep.mixer.master import MasterStrip
 from rtsep.mixer.strip import ChannelStrip
@@ -57,6 +58,8 @@ _LAYOUT = np.dtype(
         ("revision", "i8"),
         ("epoch", "i8"),
         ("stop", "i8"),
+        ("effects", "f8", MAX_PARAMETERS),
+        ("effects_revision", "i8"),
         # Written by the engine.
         ("state", "i8"),
         ("hops", "i8", 3),
@@ -68,6 +71,7 @@ _LAYOUT = np.dtype(
         ("jumps", "i8"),
         ("resets", "i8"),
         ("record_lost", "i8"),
+        ("effects_replaced", "i8"),
         ("port", "i8", len(PORT_COUNTERS)),
         ("levels", "f8", MAX_STEMS),
         ("reduction", "f8"),
@@ -260,6 +264,7 @@ class Board:
             stem_levels=levels,
             reduction_db=float(words["reduction"]),
             record_lost=int(words["record_lost"]),
+            effects_replaced=int(words["effects_replaced"]),
         )
 
     # -- the engine's side -------------------------------------------------------------------------------

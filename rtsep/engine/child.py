@@ -91,6 +91,12 @@ def _run(task: dict[str, Any], answer: Any) -> None:
     if task["recorder"] is not None:
         tape = SharedFile(task["recorder_size"], Path(task["recorder"]))
         recorder = RingBuffer.attach(tape.buffer)
+    effects = None
+    if options.effects:
+        # Here and not above: who has no chain needs no pedalboard. On the main thread, as plug-ins want it.
+        from rtsep.effects.stage import EffectStage
+
+        effects = EffectStage(options.effects, stream.spec)
     engine = InProcessEngine(
         make_driver(options, stream.spec.sample_rate),
         stream,
@@ -99,10 +105,12 @@ def _run(task: dict[str, Any], answer: Any) -> None:
         allowance=options.allowance,
         fallback=options.fallback,
         recorder=recorder,
+        effects=effects,
     )
     latency = engine.open()
     try:
-        answer(event="opened", latency=describe(latency))
+        parameters = [known.plain() for known in engine.effects.parameters.values()]
+        answer(event="opened", latency=describe(latency), effects=parameters)
         if not sys.stdin.readline():
             return
         engine.start()

@@ -6,10 +6,11 @@ import gc
 import sys
 import time
 from types import TracebackType
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 from rtsep.backends.stream import HopStream
 from rtsep.engine.board import Board
+from rtsep.engine.effect_controls import EffectControls
 from rtsep.engine.latency import LatencyReport
 from rtsep.engine.options import routes
 from rtsep.engine.rates import plan
@@ -19,6 +20,9 @@ from rtsep.io.driver import AudioDriver
 from rtsep.rt.port import RealtimePort
 from rtsep.rt.ring import RingBuffer
 from rtsep.spec import DeviceError
+
+if TYPE_CHECKING:
+    from rtsep.effects.stage import EffectStage
 
 SWITCH_INTERVAL = 0.0005
 """Seconds that another Python thread may keep the interpreter from the worker."""
@@ -39,6 +43,10 @@ class InProcessEngine:
         allowance: device samples that the worker has for a hop; the whole blocks in a hop if None.
         fallback: what an underrun sounds like.
         recorder: ring that takes stems and mix, if they are recorded.
+        effects: chains on stems and mix; see `rtsep.effects.stage.EffectStage`.
+
+    Attributes:
+        effects: what can be moved of the chains.
 
     Raises (from `open` and `start`):
         DeviceError, UsageError: one line each.
@@ -54,6 +62,7 @@ class InProcessEngine:
         allowance: int | None = None,
         fallback: Literal["dry", "silence"] = "dry",
         recorder: RingBuffer | None = None,
+        effects: EffectStage | None = None,
     ) -> None:
         self.driver = driver
         self.stream = stream
@@ -62,6 +71,10 @@ class InProcessEngine:
         self._allowance = allowance
         self._fallback: Literal["dry", "silence"] = fallback
         self._recorder = recorder
+        self._effects = effects
+        self.effects = EffectControls(self.board, ())
+        if effects is not None:
+            self.effects = EffectControls(self.board, effects.parameters, effects.files)
         self._worker: Worker | None = None
         self._port: RealtimePort | None = None
         self._latency: LatencyReport | None = None
@@ -77,7 +90,8 @@ class InProcessEngine:
         spec = self.stream.spec
         fmt = self.driver.open()
         try:
-            self._latency = plan(spec, fmt, self._allowance)
+            late = self._effects.delay if self._effects else 0
+            self._latency = plan(spec, fmt, self._allowance, late)
             ways = routes(self._out_map, spec.stems, fmt.out_channels)
             hop = -(-spec.hop * fmt.sample_rate // spec.sample_rate)
             self._port = RealtimePort(
@@ -96,6 +110,7 @@ class InProcessEngine:
                 routes=ways,
                 silent=self._fallback == "silence",
                 recorder=self._recorder,
+                effects=self._effects,
                 on_failure=self._fail,
             )
         except BaseException:

@@ -136,7 +136,7 @@ def report(
         allowance: device samples that the worker has for a hop, of which whole blocks count; by
             default the whole blocks in a hop, one at least.
         device_in, device_out: what the driver says of its own, in device samples.
-        effects: what the longest effect chain adds, in device samples.
+        effects: what the effect chains add, in model samples.
 
     Raises:
         UsageError: a block below one frame, or an allowance shorter than a block.
@@ -152,11 +152,11 @@ def report(
     allowance = allowance // block * block
     silence = resampled_prefill(block, spec.hop, allowance, rates)
     resampling = rates.delay_in + rates.delay_out * scale
-    exact = silence + spec.delay * scale + resampling
+    exact = silence + (spec.delay + effects) * scale + resampling
     algorithmic = spec.algorithmic_latency * scale
     pipeline = allowance - block
     # What is left is the adapter: B - gcd(B, H) at one rate, and the schedule's worst moment at two.
-    adapting = exact - algorithmic - pipeline - resampling
+    adapting = exact - algorithmic - pipeline - resampling - effects * scale
     parts = [
         Part("device in", Fraction(device_in), "the sound card or server collects a block"),
         Part("algorithmic", algorithmic, f"the model's own: {spec.hop} of hop, {spec.delay} of overlap"),
@@ -166,6 +166,6 @@ def report(
     if resampling or rates.device != rates.model:
         parts.insert(2, Part("resampler", resampling, f"{rates.device} Hz to {rates.model} Hz and back"))
     if effects:
-        parts.append(Part("effects", Fraction(effects), "the longest effect chain"))
+        parts.append(Part("effects", effects * scale, "the longest chain of a stem, and the master's"))
     parts.append(Part("device out", Fraction(device_out), "the sound card or server plays a block"))
-    return LatencyReport(rates.device, tuple(parts), round(exact) + effects, silence, allowance)
+    return LatencyReport(rates.device, tuple(parts), round(exact), silence, allowance)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 import soxr
@@ -21,6 +21,7 @@ from rtsep.backends.base import OfflineModel
 from rtsep.backends.open import open_offline
 from rtsep.backends.stream import HopStream, open_stream
 from rtsep.engine.chunks import ChunkedFeed
+from rtsep.io import stem_mp4
 from rtsep.io.soundfiles import QUALITY, Format, SoundReader, SoundWriter
 from rtsep.io.staging import StagedFolder
 from rtsep.separators.registry import DEFAULT_MODEL, AnyPackage, ModelPackage, OfflinePackage, find_any
@@ -28,6 +29,8 @@ from rtsep.spec import AudioSpec, ModelError, StreamSpec, UsageError
 
 Progress = Callable[[float, float | None], None]
 """Called with the seconds of audio that are done and, where known, the seconds in all."""
+
+ResultFormat = Format | Literal["stem.mp4"]
 
 _BLOCK = 16384
 
@@ -180,13 +183,23 @@ def separate_array(stream: AnyModel, audio: NDArray[np.float32]) -> NDArray[np.f
     return np.concatenate([feed.push(np.asarray(audio, np.float32)), feed.finish()], axis=-1)
 
 
-def result_names(spec: AudioSpec, muted: Iterable[str] = (), format: Format = "wav") -> tuple[str, ...]:
+def result_names(
+    spec: AudioSpec, muted: Iterable[str] = (), format: ResultFormat = "wav", song: str = "mix"
+) -> tuple[str, ...]:
     """The files that `separate_file` writes: one a stem and, with `muted`, the remix.
 
+    As "stem.mp4" it is one file that is called like the song.
+
     Raises:
-        UsageError: when a muted stem is not the model's, or none is left.
+        UsageError: when a muted stem is not the model's, or none is left; or the format is not for the stems.
+        AudioFileError: when the format needs a program that is not installed.
     """
     silent = frozenset(muted)
+    if format == "stem.mp4":
+        if silent:
+            raise UsageError("a stem.mp4 holds every stem: leave --mute to who plays it")
+        stem_mp4.check(spec.stems)
+        return (f"{song}.{stem_mp4.SUFFIX}",)
     if unknown := sorted(silent - set(spec.stems)):
         raise UsageError(f"the model has no stem '{unknown[0]}'; there are: {', '.join(spec.stems)}")
     names = [f"{stem}.{format}" for stem in spec.stems]
@@ -204,7 +217,7 @@ def separate_file(
     folder: str | Path,
     *,
     muted: Sequence[str] = (),
-    format: Format = "wav",
+    format: ResultFormat = "wav",
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> FileReport:
@@ -219,7 +232,7 @@ def separate_file(
         source: any file that `SoundReader` reads.
         folder: where the results go; see `result_names`.
         muted: stems to leave out of an additional remix, the sum of the others; none: no remix.
-        format: of the results; see `SoundWriter`.
+        format: of the results; see `SoundWriter`, and for "stem.mp4" `rtsep.io.stem_mp4`.
         overwrite: replace results that exist.
         progress: told after every block.
 
@@ -231,20 +244,22 @@ def separate_file(
     spec = stream.spec
     if spec.channels not in (1, 2):
         raise ModelError(f"the model is for {spec.channels} channels; files are mono or stereo")
-    names = result_names(spec, muted, format)
     folder = Path(folder)
+    names = result_names(spec, muted, format, folder.name)
+    # Of a stem.mp4 the parts are written first, where they will not be left.
+    coded: Format = "wav" if format == "stem.mp4" else format
+    parts = (*(f"{stem}.wav" for stem in spec.stems), "mix.wav") if format == "stem.mp4" else names
     with SoundReader(source, spec.sample_rate, spec.channels) as reader, ExitStack() as open_files:
         channels = min(reader.source_channels, spec.channels)
         total = None if reader.frames is None else reader.frames / spec.sample_rate
         staged = open_files.enter_context(StagedFolder(folder, names, overwrite))
         expected = None if total is None else round(total * reader.source_rate)
+        written = open_files.enter_context(ExitStack())
         writers = [
-            open_files.enter_context(
-                SoundWriter(
-                    staged.path / name, reader.source_rate, channels, format, expected_frames=expected
-                )
+            written.enter_context(
+                SoundWriter(staged.path / name, reader.source_rate, channels, coded, expected_frames=expected)
             )
-            for name in names
+            for name in parts
         ]
         results = _Results(spec, reader, channels, writers, muted)
         feed = open_feed(stream)
@@ -253,6 +268,14 @@ def separate_file(
             if progress is not None:
                 progress(results.frames / reader.source_rate, total)
         results.write(feed.finish(), last=True)
+        written.close()
+        if format == "stem.mp4":
+            files = {stem: staged.path / f"{stem}.wav" for stem in spec.stems}
+            stem_mp4.write(
+                staged.path / names[0], staged.path / "mix.wav", files, reader.source_rate, channels
+            )
+            for name in parts:
+                (staged.path / name).unlink()
         if progress is not None:
             progress(results.frames / reader.source_rate, total)
     return FileReport(

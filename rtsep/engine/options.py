@@ -29,6 +29,7 @@ class EngineOptions:
         allowance: device samples that a hop may take, in whole blocks; as many as a hop holds when None. Less
             is less latency, and less patience with a busy machine.
         fallback: what an underrun sounds like: the delayed input, or silence.
+        effects: chain files, by stem or "master".
     """
 
     model: str = DEFAULT_MODEL
@@ -45,6 +46,7 @@ class EngineOptions:
     out_map: dict[str, tuple[int, ...]] = field(default_factory=dict)
     allowance: int | None = None
     fallback: Literal["dry", "silence"] = "dry"
+    effects: dict[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Plain types only."""

@@ -16,7 +16,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from rtsep import spec as errors
+from rtsep.effects.parameters import EffectParameter
 from rtsep.engine.board import STATES, Board
+from rtsep.engine.effect_controls import EffectControls
 from rtsep.engine.latency import LatencyReport, Part
 from rtsep.engine.memory import SharedFile
 from rtsep.engine.options import EngineOptions
@@ -37,6 +39,9 @@ class ProcessEngine:
         options: what to run.
         record: make a ring of stems and mix, `recorder`, that somebody in this process empties.
 
+    Attributes:
+        effects: what can be moved of the chains; known once it is open.
+
     Raises (from `open` and `start`):
         RtsepError: whatever the engine's process could not do, in one line.
     """
@@ -47,6 +52,7 @@ class ProcessEngine:
         self.spec = package.spec
         self._shared = SharedFile(Board.size_bytes())
         self.board = Board(self.spec.stems, self._shared.buffer)
+        self.effects = EffectControls(self.board, ())
         self.recorder: RingBuffer | None = None
         self._tape: SharedFile | None = None
         if record:
@@ -75,7 +81,10 @@ class ProcessEngine:
         }
         try:
             self._say(json.dumps(task))
-            self._latency = _latency(self._answer("opened")["latency"])
+            answer = self._answer("opened")
+            self._latency = _latency(answer["latency"])
+            parameters = tuple(EffectParameter.from_plain(fields) for fields in answer["effects"])
+            self.effects = EffectControls(self.board, parameters, self.options.effects)
         except BaseException:
             self.close()
             raise

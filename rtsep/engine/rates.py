@@ -30,13 +30,16 @@ def rates_between(device: int, model: int, channels: int) -> Rates:
     return Rates(device, model, inward.frames_out, outward.frames_out, inward.delay, outward.delay)
 
 
-def plan(spec: StreamSpec, fmt: StreamFormat, allowance: int | None = None) -> LatencyReport:
+def plan(
+    spec: StreamSpec, fmt: StreamFormat, allowance: int | None = None, effects: int = 0
+) -> LatencyReport:
     """The latency of a model on a device.
 
     Args:
         spec: the model's stream.
         fmt: what the device's driver has agreed to.
         allowance: device samples that the worker has for a hop; the whole blocks in a hop if None.
+        effects: model samples that effect chains add.
 
     Raises:
         UsageError: an allowance shorter than a block.
@@ -48,6 +51,7 @@ def plan(spec: StreamSpec, fmt: StreamFormat, allowance: int | None = None) -> L
         allowance=allowance,
         device_in=fmt.in_latency + fmt.block,
         device_out=fmt.out_latency,
+        effects=effects,
     )
 
 

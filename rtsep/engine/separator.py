@@ -62,11 +62,11 @@ class Separator:
             raise UsageError("the audio holds samples that are not finite")
         planar = np.atleast_2d(given)
         rate, channels = self.spec.sample_rate, self.spec.channels
-        mix = _with_channels(_resampled(planar, sample_rate, rate), channels)
+        mix = with_channels(resampled(planar, sample_rate, rate), channels)
         stems = {}
         for name, stem in zip(self.spec.stems, separate_array(self._model, mix), strict=True):
-            back = _with_length(_resampled(stem, rate, sample_rate), planar.shape[1])
-            stems[name] = _with_channels(back, planar.shape[0]).reshape(given.shape)
+            back = _with_length(resampled(stem, rate, sample_rate), planar.shape[1])
+            stems[name] = with_channels(back, planar.shape[0]).reshape(given.shape)
         return stems
 
     def close(self) -> None:
@@ -101,13 +101,15 @@ def load(
     return Separator(open_model(model, backend=backend, device=device, threads=threads))
 
 
-def _resampled(audio: NDArray[np.float32], rate: int, wanted: int) -> NDArray[np.float32]:
+def resampled(audio: NDArray[np.float32], rate: int, wanted: int) -> NDArray[np.float32]:
+    """(channels, samples) at another rate, with the resampler's delay taken out."""
     if rate == wanted:
         return audio
     return np.ascontiguousarray(soxr.resample(audio.T, rate, wanted, quality="VHQ").T, np.float32)
 
 
-def _with_channels(audio: NDArray[np.float32], channels: int) -> NDArray[np.float32]:
+def with_channels(audio: NDArray[np.float32], channels: int) -> NDArray[np.float32]:
+    """One channel by the mean of all, or several by copying the one."""
     if audio.shape[0] == channels:
         return audio
     if channels == 1:

@@ -95,6 +95,7 @@ class Telemetry:
         stem_levels: RMS of each stem after its gain, linear, by name.
         record_lost: frames that the recorder could not take.
         reduction_db: what the limiter takes away, 0 or less: a meter that falls at once and rises slowly.
+        effects_replaced: hops in which an effect chain failed, replaced by its dry input.
     """
 
     state: str
@@ -119,3 +120,4 @@ class Telemetry:
     stem_levels: dict[str, float] = field(default_factory=dict)
     record_lost: int = 0
     reduction_db: float = 0.0
+    effects_replaced: int = 0

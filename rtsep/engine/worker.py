@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,9 @@ from rtsep.mixer.mixer import Mixer
 from rtsep.mixer.strip import ChannelStrip, channel_gains
 from rtsep.rt.port import RealtimePort
 from rtsep.rt.ring import RingBuffer
+
+if TYPE_CHECKING:
+    from rtsep.effects.stage import EffectStage
 
 RAMP = 256
 """Samples in which a gain goes to a new value at the soonest: under 6 ms, and no click."""
@@ -51,6 +55,7 @@ class Worker:
         silent: the fallback is silence, not dry.
         recorder: where stems and mix go, interleaved, if they are recorded:
             (stems + 1) x channels wide.
+        effects: chains on stems and on the mix, if there are any.
         on_failure: called with a line of text if the worker cannot go on.
     """
 
@@ -64,11 +69,12 @@ class Worker:
         routes: Routes = (),
         silent: bool = False,
         recorder: RingBuffer | None = None,
+        effects: EffectStage | None = None,
         on_failure: Callable[[str], None] | None = None,
     ) -> None:
         spec = stream.spec
         self._port, self._stream, self._board = port, stream, board
-        self._routes, self._recorder = routes, recorder
+        self._routes, self._recorder, self._effects = routes, recorder, effects
         self._on_failure = on_failure
         stems = len(spec.stems)
         self._mixer = Mixer(stems, spec.channels, spec.hop, RAMP, spec.sample_rate)
@@ -90,7 +96,10 @@ class Worker:
         self._faded: NDArray[np.float32] = np.zeros((stems, spec.channels, spec.hop), np.float32)
         self._out = np.zeros((port.out_channels, spec.hop), np.float32)
         self._taped = np.zeros((spec.hop, (stems + 1) * spec.channels), np.float32)
+        self._untouched = stream.stems
+        self._effects_revision = int(board.words["effects_revision"])
         self._settling = -(-spec.delay // spec.hop)
+        self._refilling = -(-(spec.delay + (effects.delay if effects else 0)) // spec.hop)
         self._dry_hops = 0
         self._mute_hops = 0
         self._epoch = int(board.words["epoch"])
@@ -152,7 +161,17 @@ class Worker:
         self._dry_hops = max(0, self._dry_hops - 1)
         if words["revision"] != self._revision and not words["pending"]:
             self._take_parameters()
+        effects, returned = self._effects, None
+        if effects is not None:
+            self._affect(effects)
         mixer.strips(stream.stems, self._faded)
+        if effects is not None:
+            returned = effects.process_bus(mixer.bus)
+        mixer.total(self._faded, self._mix, returned)
+        if effects is not None:
+            effects.process_mix(self._mix, self._faded)
+            dry = effects.delay_dry(dry)
+            words["effects_replaced"] = effects.replaced
         mixer.finish(self._faded, self._mix, dry)
 
     def _take_parameters(self) -> None:
@@ -176,6 +195,17 @@ class Worker:
     def _samples(self, fade_ms: float) -> int:
         return max(RAMP, int(fade_ms * 1e-3 * self._stream.spec.sample_rate))
 
+    def _affect(self, effects: EffectStage) -> None:
+        """Stems through their chains, in place; as they were, in time with the mix, for the recorder."""
+        words, stems = self._board.words, self._stream.stems
+        revision = int(words["effects_revision"])
+        if revision != self._effects_revision:
+            self._effects_revision = revision
+            effects.set_values(words["effects"])
+        if self._recorder is not None:
+            self._untouched = effects.keep_dry(stems)
+        effects.process_stems(stems)
+
     def _recover(self) -> None:
         """After a spoiled hop, which the guard has replaced: a state with a NaN in it never loses it."""
         if self._mixer.guard.replaced != int(self._board.words["bad_hops"]):
@@ -197,7 +227,7 @@ class Worker:
                 out[channel] = self._faded[stem, k % mix.shape[0]]
         if self._recorder is not None:
             width = mix.shape[0]
-            stems = self._stream.stems
+            stems = self._untouched
             for s in range(stems.shape[0]):
                 self._taped[:, s * width : (s + 1) * width] = stems[s].T
             self._taped[:, stems.shape[0] * width :] = mix.T
@@ -223,8 +253,8 @@ class Worker:
         self._intake.jump(position)
         self._outlet.jump(position)
         self._stream.reset()
-        # Neither stems nor dry signal are whole before the delay has filled: leave it to the callback.
-        self._mute_hops = self._settling
+        # Neither stems nor dry signal are whole before the delays have filled: leave it to the callback.
+        self._mute_hops = self._refilling
         self._board.words["jumps"] += 1
 
     def _warm_up(self) -> None:

@@ -67,8 +67,8 @@ class Mixer:
     """Sums stems with gains that never step, meters them, and guards against runaway stems.
 
     All gains begin at one, all sends at zero. One thread uses a mixer; nothing it does allocates. A hop goes
-    through `strips`, through an effect that reads `bus` and adds to the sum, if there is one, and through
-    `finish`; `process` is both where there is none.
+    through `strips`, through an effect that reads `bus`, if there is one, into the sum by `total`, through an
+    effect on the sum, and through `finish`; `process` is all three where there is no effect.
 
     Attributes:
         stems, channels, hop, ramp: as given.
@@ -185,6 +185,7 @@ class Mixer:
         if stem_out is None:
             stem_out = self._stem_out[:, :, :samples]
         self.strips(stems, stem_out)
+        self.total(stem_out, out)
         self.finish(stem_out, out, self._no_dry[:, :samples] if dry is None else dry)
 
     def strips(self, stems: Floats, stem_out: Floats) -> bool:
@@ -208,11 +209,11 @@ class Mixer:
         self._sending = sending
         return sending
 
-    def finish(self, stem_out: Floats, out: Floats, dry: Floats, returned: Floats | None = None) -> None:
-        """Sum one hop of stems that have been through `strips`, and put the sum through the master.
+    def total(self, stem_out: Floats, out: Floats, returned: Floats | None = None) -> None:
+        """Sum one hop of stems that have been through `strips`.
 
         Args:
-            stem_out, out, dry: as in `process`.
+            stem_out, out: as in `process`.
             returned: (channels, n) float32, what the effect bus gives back; None where there is no effect.
 
         Raises:
@@ -223,5 +224,8 @@ class Mixer:
             if returned.shape != out.shape:
                 raise ValueError(f"expected a return of {out.shape}, got {returned.shape}")
             _add(returned, out)
+
+    def finish(self, stem_out: Floats, out: Floats, dry: Floats) -> None:
+        """Put the sum of a hop, `out`, through the master, and meter everything; the rest as in `process`."""
         self.master.process(out, dry)
         self.meters.gather(stem_out, out)

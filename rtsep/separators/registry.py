@@ -227,6 +227,17 @@ def available() -> list[AnyPackage]:
     return sorted(packages, key=lambda package: package.name)
 
 
+def broken() -> list[str]:
+    """What is wrong with those that `available` leaves out, a line each."""
+    lines = []
+    for folder in _folders():
+        try:
+            read_package(folder)
+        except ModelError as error:
+            lines.append(str(error))
+    return lines
+
+
 def find(name_or_path: str | Path = DEFAULT_MODEL) -> ModelPackage:
     """The causal model of that name on the search path, or in that folder.
 

@@ -398,3 +398,24 @@ def test_frames_that_the_recorder_missed_are_told(
     (line,) = capsys.readouterr().err.splitlines()
     assert re.search(r"\d+ frames \(0\.\d\d s\) are missing from the recording", line)
     assert len({track.shape for track in recorded(tmp_path).values()}) == 1
+
+
+# -- effects -------------------------------------------------------------------------------------------
+
+
+def test_effects_are_heard_of_and_counted_in(models: str, tmp_path: Path) -> None:
+    chain = tmp_path / "chain.toml"
+    chain.write_text("[[plugin]]\ntype = 'BrickwallLimiter'\n")
+    done = rtsep("live", "--null", "--seconds", "0.3", "--fx", f"vocals={chain}", "--fx", f"master={chain}")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"effects\W+440\W", done.stdout), done.stdout
+
+
+def test_a_chain_that_is_wrong_is_told_before_anything_starts(models: str, tmp_path: Path) -> None:
+    chain = tmp_path / "chain.toml"
+    chain.write_text("[[plugin]]\ntype = 'Reverb'\nparameters = {room_size = 2}\n")
+    failed = rtsep("live", "--null", "--fx", f"vocals={chain}")
+    assert failed.returncode == 2 and f"{chain}: plugin 1: Reverb: room_size = 2 is not" in one_line(failed)
+    assert "--fx piano: this model has vocals, drums, bass, other, master" in one_line(
+        rtsep("live", "--fx", "piano=x.toml")
+    )

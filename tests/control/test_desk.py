@@ -12,7 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rtsep.control.desk import Desk
+from rtsep.effects.parameters import EffectParameter
 from rtsep.engine.board import Board
+from rtsep.engine.effect_controls import EffectControls
 from rtsep.spec import STEMS, UsageError
 
 
@@ -328,3 +330,31 @@ def test_a_file_that_cannot_be_written_leaves_everything_as_it_was(tmp_path: Pat
     with pytest.raises(UsageError, match="cannot be written"):
         desk.capture("verse")
     assert desk.snapshots == ()
+
+
+def test_effects_have_addresses_and_are_in_snapshots(tmp_path: Path) -> None:
+    board = Board(STEMS)
+    desk = Desk(board)
+    loaded = (
+        EffectParameter("fx/vocals/bypass", 0.0, 1.0, 0.0, "", (), True),
+        EffectParameter("fx/vocals/0/wet_level", 0.0, 1.0, 0.33, ""),
+    )
+    effects = EffectControls(board, loaded)
+    desk.add_effects(effects)
+    before = desk.changes_since(-1)[0]
+    desk.set("fx/vocals/0/wet_level", 0.8)
+    desk.set_normalised("fx/vocals/bypass", 1.0)
+    assert effects.value("fx/vocals/0/wet_level") == 0.8 and desk.get("fx/vocals/bypass") is True
+    assert {"fx/vocals/0/wet_level", "fx/vocals/bypass"} <= set(desk.changes_since(before)[1])
+    with pytest.raises(UsageError, match="fx/vocals/0/wet_level"):
+        desk.set("fx/vocals/0/wet_level", 2.0)
+    desk.capture("wet")
+    desk.set("fx/vocals/0/wet_level", 0.1)
+    desk.recall("wet")
+    assert desk.get("fx/vocals/0/wet_level") == 0.8
+    # Another show, without the chain: the rest of the scene is still good, and the chain finds it later.
+    other_board = Board(STEMS)
+    other = Desk(other_board)
+    other.apply(desk.snapshot())
+    with pytest.raises(UsageError, match="nothing has the address"):
+        other.get("fx/vocals/bypass")

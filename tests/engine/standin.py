@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtsep.backends.stream import HopStream
+from rtsep.effects.stage import EffectStage
 from rtsep.engine.inprocess import InProcessEngine
 from rtsep.engine.telemetry import Telemetry
 from rtsep.io.driver import AudioDriver
@@ -70,6 +71,7 @@ def through_file(
     *,
     rate: int = RATE,
     recorder: RingBuffer | None = None,
+    effects: EffectStage | None = None,
     prepare: Callable[[InProcessEngine], None] = lambda engine: None,
 ) -> tuple[NDArray[np.float32], Telemetry, int]:
     """Run (2, samples) through a whole engine as fast as it goes.
@@ -84,7 +86,7 @@ def through_file(
     driver: AudioDriver = FileDriver(
         array_reader(audio), lambda piece: heard.append(piece.copy()), rate, 2, 2, block, align=False
     )
-    engine = InProcessEngine(driver, stream, recorder=recorder)
+    engine = InProcessEngine(driver, stream, recorder=recorder, effects=effects)
     latency = engine.open().stream
     try:
         prepare(engine)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from rtsep.backends.stream import open_stream
 from rtsep.control.desk import Desk
+from rtsep.effects.stage import EffectStage
 from rtsep.engine.board import Board
 from rtsep.engine.inprocess import InProcessEngine
 from rtsep.engine.rates import plan
@@ -35,10 +37,17 @@ class Bench:
     The device's side is the compiled pump, which calls the callback for a hop's worth of blocks.
     """
 
-    def __init__(self, model: Path, rate: int = 44100, record: bool = False) -> None:
+    def __init__(
+        self,
+        model: Path,
+        rate: int = 44100,
+        record: bool = False,
+        effects: Mapping[str, Path] | None = None,
+    ) -> None:
         self.stream = open_stream(model)
         spec = self.stream.spec
-        latency = plan(spec, StreamFormat(rate, BLOCK, 2, 4))
+        stage = EffectStage(effects, spec) if effects else None
+        latency = plan(spec, StreamFormat(rate, BLOCK, 2, 4), effects=stage.delay if stage else 0)
         self.port = RealtimePort(2, 4, 1 << 16, latency.stream, sample_rate=rate)
         self.board = Board(spec.stems)
         self._desk = Desk(self.board)
@@ -46,7 +55,13 @@ class Bench:
         self.tape = RingBuffer(channels, 1 << 15) if record else None
         self._emptied = np.zeros((1 << 15, channels), np.float32)
         self.worker = Worker(
-            self.port, self.stream, self.board, latency, routes=((0, (2, 3)),), recorder=self.tape
+            self.port,
+            self.stream,
+            self.board,
+            latency,
+            routes=((0, (2, 3)),),
+            recorder=self.tape,
+            effects=stage,
         )
         self._pump = Pump(self.port, BLOCK, paced=False)
         self._pump.warm_up()

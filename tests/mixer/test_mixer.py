@@ -199,7 +199,8 @@ def test_sends_gather_what_is_behind_the_strips_and_come_back_into_the_sum() -> 
     mixer.set_sends(np.array([0.5, 2.0, 1.0]))
     assert mixer.strips(audio, stem_out) is True
     assert mixer.bus == pytest.approx(0.5 * stem_out[0] + 2.0 * stem_out[1], abs=1e-6)
-    mixer.finish(stem_out, out, dry, returned=mixer.bus)
+    mixer.total(stem_out, out, mixer.bus)
+    mixer.finish(stem_out, out, dry)
     assert out == pytest.approx(stem_out.sum(axis=0) + mixer.bus, abs=1e-6)
     # The send closes by a ramp, and then the bus is silent and costs nothing.
     mixer.set_sends(np.zeros(3))
@@ -207,7 +208,7 @@ def test_sends_gather_what_is_behind_the_strips_and_come_back_into_the_sum() -> 
     assert mixer.strips(audio, stem_out) is False
     assert not mixer.bus.any()
     with pytest.raises(ValueError, match="return"):
-        mixer.finish(stem_out, out, dry, returned=noise(2, 63))
+        mixer.total(stem_out, out, noise(2, 63))
 
 
 @pytest.mark.parametrize("what", ["mute", "polarity", "pan", "send"])
@@ -228,6 +229,7 @@ def test_a_fade_adds_nothing_above_its_band(what: str) -> None:
                 mixer.set_sends(np.array([1.0 if what == "send" else 0.0]))
             stem_out, out = np.empty((1, 2, hop), np.float32), np.empty((2, hop), np.float32)
             mixer.strips(audio[:, :, begin : begin + hop], stem_out)
+            mixer.total(stem_out, out)
             mixer.finish(stem_out, out, np.zeros_like(out))
             pieces.append((mixer.bus if what == "send" else out).copy())
         return np.hstack(pieces).astype(np.float64)
