@@ -1,6 +1,6 @@
 """Seconds of training audio that a second of mixing gives, by number of workers.
 
-    python -m benchmarks.loader_rate [--config configs/live.toml] [--workers 0 --workers 2] [--seconds 20]
+    python -m benchmarks.loader_rate [--config FILE.toml] [--workers 0 --workers 2] [--seconds 20]
 
 The run's own loader: examples are drawn from the corpus and mixed, and then, unless `--mixing-only`, turned
 into the features and band statistics that the training step takes. Without `--config` the corpus is a small

@@ -145,6 +145,23 @@ class MaskNetwork(CausalNetwork):
         stems, _ = self.separate_spectrum(spectrum, self.init_state(mix.shape[0]))
         return self.synthesise(stems, mix.shape[-1])
 
+    @torch.no_grad()
+    def separate(self, mix: Tensor, frames: int = 2048) -> Tensor:
+        """`forward` without gradients, `frames` frames at a time: a song's spectrum would fill the memory."""
+        c = self.config
+        samples = mix.shape[-1]
+        hops = -(-(samples + self.spec.delay) // c.hop)
+        padded = functional.pad(mix, (c.analysis - c.hop, hops * c.hop - samples))
+        out = mix.new_zeros((mix.shape[0], len(c.stems), c.channels, (hops - 1) * c.hop + c.synthesis))
+        state = self.init_state(mix.shape[0])
+        for first in range(0, hops, frames):
+            last = min(first + frames, hops) - 1
+            piece = padded[..., first * c.hop : last * c.hop + c.analysis].unfold(-1, c.analysis, c.hop)
+            spectrum = torch.fft.rfft(piece * self.analysis_window).transpose(-3, -2)
+            stems, state = self.separate_spectrum(spectrum, state)
+            out[..., first * c.hop : last * c.hop + c.synthesis] += self._overlap_add(stems)
+        return out[..., self.spec.delay : self.spec.delay + samples]
+
     def analyse(self, signal: Tensor, every: int = 1, window: Tensor | None = None) -> Tensor:
         """Frames of (..., channels, samples): complex (..., time, channels, bins).
 
@@ -162,14 +179,17 @@ class MaskNetwork(CausalNetwork):
 
     def synthesise(self, spectrum: Tensor, samples: int) -> Tensor:
         """Overlap-add: complex (batch, time, stems, channels, bins) to (batch, stems, channels, samples)."""
+        return self._overlap_add(spectrum)[..., self.spec.delay : self.spec.delay + samples]
+
+    def _overlap_add(self, spectrum: Tensor) -> Tensor:
+        """All of it, from the first frame's first sample to the last one's last."""
         c = self.config
         batch, time, stems, channels, _ = spectrum.shape
         frames = torch.fft.irfft(spectrum, n=c.analysis)[..., -c.synthesis :] * self.synthesis_window
         columns = frames.permute(0, 2, 3, 4, 1).reshape(-1, c.synthesis, time)
         total = (time - 1) * c.hop + c.synthesis
         summed = functional.fold(columns, (1, total), (1, c.synthesis), stride=(1, c.hop))
-        delay = self.spec.delay
-        return summed.reshape(batch, stems, channels, total)[..., delay : delay + samples]
+        return summed.reshape(batch, stems, channels, total)
 
     def separate_spectrum(self, spectrum: Tensor, state: State) -> tuple[Tensor, State]:
         """Complex (batch, time, channels, bins) to complex (batch, time, stems, channels, bins)."""

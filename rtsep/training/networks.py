@@ -94,8 +94,8 @@ def separate(network: TrainableNetwork, mix: Tensor) -> Tensor:
     if isinstance(network, OpenUnmix):
         # It filters a song as a whole, and takes one at a time.
         return cast(Tensor, network(mix))
-    if network.domain == "spectrum":
-        return cast(Tensor, network(mix[None])[0])
+    if isinstance(network, MaskNetwork):
+        return network.separate(mix[None])[0]
     spec = network.spec
     # In whole hops, so that frames lie where they lie in the song.
     piece, past = (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -57,14 +56,15 @@ def test_buffers_keep_their_place_and_their_contract(architecture: str, tmp_path
     ):
         assert array.dtype == np.float32 and array.shape == shape and array.flags.c_contiguous
     outputs = []
-    for _ in range(4):
+    for _ in range(6):
         backend.inputs.fill(0.5)
         backend.run()
         outputs.append(backend.outputs.copy())
         assert (backend.inputs.ctypes.data, backend.outputs.ctypes.data) == places
         assert np.all(backend.inputs == 0.5)
-    # The same input gives something else every time: both sets of state are read and written.
-    for earlier, later in pairwise(outputs):
+    # The same input gives something else every time: both sets of state are used. (Two steps apart:
+    # a network may run in two phases that know nothing of each other.)
+    for earlier, later in zip(outputs, outputs[2:], strict=False):
         assert np.abs(earlier - later).max() > 1e-6
 
 

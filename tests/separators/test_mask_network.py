@@ -131,3 +131,12 @@ def test_every_weight_learns(architecture: str) -> None:
     (stems * target).mean().backward()
     for name, parameter in network.named_parameters():
         assert parameter.grad is not None and parameter.grad.abs().max() > 0.0, name
+
+
+@pytest.mark.parametrize("frames", [1, 5, 1000])
+def test_a_song_in_pieces_is_the_song(architecture: str, frames: int) -> None:
+    network = build_tiny_network(architecture)
+    assert isinstance(network, MaskNetwork)
+    mix = torch.randn(2, 2, 4003)
+    with torch.no_grad():
+        np.testing.assert_allclose(network.separate(mix, frames), network(mix), atol=2e-5)
