@@ -64,5 +64,8 @@ def rehearse(
     captured = driver.captured[:, latency.stream : latency.stream + samples]
     taped = np.empty((recorder.read_available, width), np.float32)
     recorder.pop(taped)
-    aligned = np.ascontiguousarray(taped[spec.delay : spec.delay + samples, : -spec.channels].T)
+    aligned = np.zeros((len(spec.stems) * spec.channels, samples), np.float32)
+    # A machine that is too slow may not have come to the end: silence is what was heard of the rest.
+    heard = taped[spec.delay : spec.delay + samples, : -spec.channels].T
+    aligned[:, : heard.shape[1]] = heard
     return Rehearsal(captured, aligned.reshape(len(spec.stems), spec.channels, -1), latency, telemetry)

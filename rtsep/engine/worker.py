@@ -20,6 +20,7 @@ from rtsep.engine.board import Board
 from rtsep.engine.dry import DryDelay
 from rtsep.engine.latency import LatencyReport
 from rtsep.engine.rates import Intake, Outlet
+from rtsep.engine.tape import Tape
 from rtsep.mixer.master import MasterStrip
 from rtsep.mixer.mixer import Mixer
 from rtsep.mixer.strip import ChannelStrip, channel_gains
@@ -74,7 +75,7 @@ class Worker:
     ) -> None:
         spec = stream.spec
         self._port, self._stream, self._board = port, stream, board
-        self._routes, self._recorder, self._effects = routes, recorder, effects
+        self._routes, self._effects = routes, effects
         self._on_failure = on_failure
         stems = len(spec.stems)
         self._mixer = Mixer(stems, spec.channels, spec.hop, RAMP, spec.sample_rate)
@@ -95,7 +96,9 @@ class Worker:
         self._mix = np.zeros((spec.channels, spec.hop), np.float32)
         self._faded: NDArray[np.float32] = np.zeros((stems, spec.channels, spec.hop), np.float32)
         self._out = np.zeros((port.out_channels, spec.hop), np.float32)
-        self._taped = np.zeros((spec.hop, (stems + 1) * spec.channels), np.float32)
+        self._tape = Tape(recorder, stems, spec.channels, spec.hop) if recorder else None
+        # Frames of the model for each of the device's.
+        self._ratio = spec.sample_rate / latency.sample_rate
         self._untouched = stream.stems
         self._effects_revision = int(board.words["effects_revision"])
         self._settling = -(-spec.delay // spec.hop)
@@ -202,7 +205,7 @@ class Worker:
         if revision != self._effects_revision:
             self._effects_revision = revision
             effects.set_values(words["effects"])
-        if self._recorder is not None:
+        if self._tape is not None:
             self._untouched = effects.keep_dry(stems)
         effects.process_stems(stems)
 
@@ -225,14 +228,9 @@ class Worker:
         for stem, channels in self._routes:
             for k, channel in enumerate(channels):
                 out[channel] = self._faded[stem, k % mix.shape[0]]
-        if self._recorder is not None:
-            width = mix.shape[0]
-            stems = self._untouched
-            for s in range(stems.shape[0]):
-                self._taped[:, s * width : (s + 1) * width] = stems[s].T
-            self._taped[:, stems.shape[0] * width :] = mix.T
-            lost = self._taped.shape[0] - self._recorder.push(self._taped)
-            self._board.words["record_lost"] += lost
+        if self._tape is not None:
+            self._tape.record(self._untouched, mix)
+            self._board.words["record_lost"] = self._tape.lost
 
     def _account(self, nanoseconds: int) -> None:
         words = self._board.words
@@ -253,6 +251,8 @@ class Worker:
         self._intake.jump(position)
         self._outlet.jump(position)
         self._stream.reset()
+        if self._tape is not None:
+            self._tape.skip_to(round(position * self._ratio))
         # Neither stems nor dry signal are whole before the delays have filled: leave it to the callback.
         self._mute_hops = self._refilling
         self._board.words["jumps"] += 1
@@ -261,9 +261,9 @@ class Worker:
         """Run every path once, so that nothing is compiled or loaded while music plays."""
         self._stream.input.fill(0.0)
         self._separate()
-        recorder, self._recorder = self._recorder, None
+        tape, self._tape = self._tape, None
         self._route()
-        self._recorder = recorder
+        self._tape = tape
         self._stream.reset()
         self._mixer.reset()
         self._dry_hops = 0
