@@ -11,7 +11,7 @@ from rtsep.rt.ring import RingBuffer
 class Tape:
     """Puts stems and mix, interleaved, where a recorder fetches them.
 
-    What could not be recorded, because the ring was full or because it was never heard, is silence of the same
+    What could not be recorded, since the ring was full or it was never heard, is silence of the same
     length in the recording: what follows stays in time. Nothing here waits or allocates.
 
     Args:
