@@ -135,6 +135,27 @@ class Desk:
         """Kind, range, unit, default and meaning of everything, by address, as plain data."""
         return {address: parameter.describe() for address, parameter in self._parameters.items()}
 
+    def rebind(self, board: Board, telemetry: Callable[[], Telemetry] | None = None) -> None:
+        """Go over to another engine's board: what is set goes along, as far as the new one has it.
+
+        Whoever holds the desk keeps it, its snapshots and its version, which grows. The old board is no
+        longer touched. What its model had and the new one has not is forgotten.
+        """
+        with self._changed:
+            before = {address: self.get(address) for address, p in self._parameters.items() if p.recalled}
+            # Neither is in a snapshot, and both are still wanted from the engine that follows.
+            held = {address: bool(self.get(address)) for address in ("master/bypass", "master/panic")}
+            self._board = board
+            self._telemetry = telemetry or board.telemetry
+            for table in (self._parameters, self._getters, self._setters, self._versions):
+                table.clear()
+            self._lay_out()
+            with board.change():
+                for address, value in {**before, **held}.items():
+                    if address in self._parameters:
+                        self._setters[address](self._parameters[address].check(value), self._fade_ms)
+            self._note(*(a for a, p in self._parameters.items() if p.kind != "trigger"))
+
     # -- staying in step -------------------------------------------------------------------------------
 
     @property
@@ -339,6 +360,7 @@ class Desk:
             if self._file is not None:
                 write_snapshots(self._file, kept)
             self._snapshots = kept
+            self._note()
 
     def recall(self, name: str, morph: float | None = None) -> None:
         """Go back to what a name holds, all of it as one change.
