@@ -221,7 +221,12 @@ class Hub:
         """Do what a client asks. Returns why it is sent away, or None when it has left."""
         try:
             while True:
-                text = await client.socket.receive_text()
+                message = await client.socket.receive()
+                if message["type"] == "websocket.disconnect":
+                    return None
+                text = message.get("text")
+                if not isinstance(text, str):
+                    return "messages are text"
                 if not client.bucket.take():
                     return "too many messages"
                 try:
@@ -229,10 +234,8 @@ class Hub:
                 except RtsepError as error:
                     client.answers.append({"is": "sorry", "why": str(error)})
                 client.wake.set()
-        except WebSocketDisconnect:
+        except (WebSocketDisconnect, RuntimeError):
             return None
-        except (KeyError, RuntimeError):
-            return "messages are text"
 
     async def _do(self, client: _Client, request: Request) -> None:
         desk = self._desk

@@ -39,14 +39,8 @@ DEFAULT_PORT = 8377
 START_SECONDS = 10.0
 
 
-def build_app(
-    session: Session,
-    token: str | None = None,
-    learning: Learning | None = None,
-    names: Iterable[str] = (),
-) -> ASGIApp:
+def build_app(hub: Hub, token: str | None = None, names: Iterable[str] = ()) -> ASGIApp:
     """The application: `/` is the page, `/static` its files, `/live` its WebSocket; all behind the guard."""
-    hub = Hub(session, learning)
 
     async def index(request: Request) -> FileResponse:
         return FileResponse(STATIC / "index.html")
@@ -72,7 +66,6 @@ def build_app(
         ],
         lifespan=lifespan,
     )
-    app.state.hub = hub
     return Guard(app, token, names)
 
 
@@ -103,7 +96,8 @@ class PageServer:
         self._bind = bind
         self._port = port
         self.token = token or (None if is_loopback(bind) else new_token())
-        app = build_app(session, self.token, learning, names)
+        self._hub = Hub(session, learning)
+        app = build_app(self._hub, self.token, names)
         config = uvicorn.Config(
             app,
             ws="websockets-sansio",
@@ -129,6 +123,11 @@ class PageServer:
     def port(self) -> int:
         """Where it listens."""
         return self._port
+
+    @property
+    def clients(self) -> int:
+        """Pages that are open."""
+        return self._hub.clients
 
     @property
     def address(self) -> str:

@@ -31,3 +31,17 @@ export function button(label, name, address = "") {
   if (address) element.dataset.address = address;
   return element;
 }
+
+// A number that means one of several things, by name: 0, 1, 2 and so on.
+export function choice(store, address, label, name) {
+  const { choices, low, high } = store.parameters[address];
+  const element = document.createElement("label");
+  const select = document.createElement("select");
+  select.dataset.address = address;
+  select.setAttribute("aria-label", name);
+  choices.forEach((words, k) => select.add(new Option(words, String(k))));
+  select.addEventListener("change", () => store.move(address, (Number(select.value) - low) / (high - low || 1)));
+  element.append(label, select);
+  store.bind(address, (value) => (select.value = String(Math.round(value))));
+  return element;
+}

@@ -1,6 +1,6 @@
 // Draws whatever the desk has, and keeps it in step.
 
-import { button, toggle, trigger } from "./buttons.js";
+import { choice, toggle, trigger } from "./buttons.js";
 import { fader } from "./fader.js";
 import { Graph } from "./graph.js";
 import { Learn } from "./learn.js";
@@ -162,6 +162,7 @@ function control(address, where) {
   const name = `${where} ${label}`.trim();
   let element;
   if (kind === "switch") element = toggle(store, address, label, name);
+  else if (store.parameters[address].choices?.length) element = choice(store, address, label, name);
   else if (kind === "trigger") element = trigger(store, address, label, name);
   else if (kind === "name") return document.createDocumentFragment();
   else {

@@ -32,6 +32,7 @@ export class Meter {
     }
     this.element.style.setProperty("--level", place(this.#level));
     this.element.style.setProperty("--highest", place(this.#highest));
+    this.element.classList.toggle("silent", this.#highest <= BOTTOM);
     this.element.classList.toggle("hot", this.#level > -3);
   }
 }
