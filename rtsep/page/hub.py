@@ -118,7 +118,6 @@ class Hub:
             self._clients.discard(client)
             for end in ends:
                 end.cancel()
-            await asyncio.gather(*ends, return_exceptions=True)
         reason = next((end.result() for end in ends if end.done() and not end.cancelled()), None)
         if reason is not None:
             with contextlib.suppress(RuntimeError, TimeoutError, WebSocketDisconnect):
