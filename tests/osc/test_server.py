@@ -131,7 +131,7 @@ def test_who_subscribes_hears_everything(session: Session, controller: Controlle
     controller.say("/rtsep/subscribe")
     assert controller.hear("/rtsep/stem/drums/pan") == pytest.approx(0.25)
     session.desk.set_mute("other")
-    assert controller.hear("/rtsep/stem/other/mute") == 1.0
+    until(lambda: controller.hear("/rtsep/stem/other/mute") == 1.0)
     assert controller.hear("/rtsep/meter/stem/vocals") == -120.0
     assert controller.hear("/rtsep/engine/underruns") == 0
     assert controller.hear("/rtsep/engine/model") == "live"

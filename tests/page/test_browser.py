@@ -243,7 +243,7 @@ def test_snapshots_by_thumb(session: Session, opened: Callable[..., Page]) -> No
 def test_another_model_takes_two_presses(session: Session, opened: Callable[..., Page]) -> None:
     page = opened(TABLET)
     page.get_by_text("Model and device").click()
-    page.get_by_label("Model").select_option("other")
+    page.get_by_role("combobox", name="Model").select_option("other")
     page.get_by_role("button", name="Change").click()
     page.wait_for_timeout(100)
     assert not session.pending

@@ -63,7 +63,8 @@ def test_every_answer_says_what_may_be_loaded(client: TestClient) -> None:
 @pytest.mark.parametrize(
     "host",
     ["evil.example", "evil.example:8377", "127.0.0.1.evil.example:8377", "127.0.0.1:8378", "10.9.8.7:8377",
-     "", "x@127.0.0.1:8377", "127.0.0.1:8377/x", "127.0.0.1:99999999", "[::1", "127.0.0.1:8377, evil.example"],
+     "", "x@127.0.0.1:8377", "127.0.0.1:8377/x", "127.0.0.1:99999999", "[::1",
+     "127.0.0.1:8377, evil.example"],
 )  # fmt: skip
 def test_a_host_that_is_not_this_machine_is_refused(client: TestClient, host: str) -> None:
     """DNS rebinding: a foreign name that has been turned to this address."""

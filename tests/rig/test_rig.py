@@ -177,9 +177,9 @@ def test_lines_are_found(path: tuple[str | int, ...], line: int) -> None:
 def test_what_is_written_is_read_again(content: dict[str, object]) -> None:
     rig = Rig.model_validate(content)
     again = Rig.model_validate(tomllib.loads(write_toml(rig)))
-    assert again == rig or {k: v for k, v in again} == {
-        **{k: v for k, v in rig}, "stems": {s: t for s, t in rig.stems.items() if t.model_fields_set}
-    }  # fmt: skip
+    # A strip of which nothing is said is not written.
+    said = {stem: strip for stem, strip in rig.stems.items() if strip.model_fields_set}
+    assert dict(again) == dict(rig) | {"stems": said}
 
 
 def test_a_rig_is_made_by_asking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
