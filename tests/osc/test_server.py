@@ -174,8 +174,11 @@ def test_a_mistake_is_told_to_who_made_it(
 
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.binary(max_size=200) | st.binary(max_size=80).map(lambda tail: b"/rtsep/stem/vocals/gain\x00" + tail)
-       | st.binary(max_size=60).map(lambda tail: b"#bundle\x00" + tail))  # fmt: skip
+@given(
+    st.binary(max_size=200)
+    | st.binary(max_size=80).map(lambda tail: b"/rtsep/stem/vocals/gain\x00" + tail)
+    | st.binary(max_size=60).map(lambda tail: b"#bundle\x00" + tail)
+)
 def test_noise_harms_nothing(controller: Controller, data: bytes) -> None:
     controller.socket.send(data)
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import re
 import tomllib
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import BaseModel
 from typer.testing import CliRunner
 
 from rtsep.cli import rig as command
+from rtsep.rig import config
 from rtsep.rig.config import Rig
 from rtsep.rig.lines import line_of
 from rtsep.rig.options import live_options
@@ -180,6 +184,28 @@ def test_what_is_written_is_read_again(content: dict[str, object]) -> None:
     # A strip of which nothing is said is not written.
     said = {stem: strip for stem, strip in rig.stems.items() if strip.model_fields_set}
     assert dict(again) == dict(rig) | {"stems": said}
+
+
+@pytest.mark.parametrize("table", [config.Audio, config.Engine, config.Stem, config.Master, config.Snapshots,
+                                   config.Midi, config.Page, config.Osc])  # fmt: skip
+def test_every_key_is_described(table: type[BaseModel]) -> None:
+    name = {config.Stem: "stems.NAME"}.get(table, table.__name__.lower())
+    text = (Path(__file__).parents[2] / "docs" / "rig.md").read_text()
+    section = text.split(f"### `[{name}]`")[1].split("###")[0]
+    told = dict(re.findall(r"^\| `(\w+)` \| (.*?) \|", section, re.MULTILINE))
+    assert list(told) == list(table.model_fields)
+    for key, field in table.model_fields.items():
+        default = field.get_default(call_default_factory=True, validated_data={})
+        if field.is_required():
+            assert told[key] == "required"
+        else:
+            assert told[key] == ("none" if default is None else f"`{json.dumps(default)}`"), key
+
+
+def test_the_rig_of_the_document_is_one(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "rig.md").read_text()
+    (rig,) = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    assert parse_rig(rig, tmp_path / "club.toml").engine.model == "studio"
 
 
 def test_a_rig_is_made_by_asking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
