@@ -31,6 +31,10 @@ look() {
     if ! have_command ffmpeg || ! have_command ffprobe; then need ffmpeg ffmpeg; fi
     if ! have_library libportaudio.so.2; then need libportaudio2 libportaudio2; fi
     if [[ $goal == test ]]; then
+        # What the control page is tested in; Google's own build does as well.
+        if ! have_command chromium && ! have_command chromium-browser && ! have_command google-chrome; then
+            need chromium chromium
+        fi
         if ! have_command jackd; then need jackd jackd2; fi
         if ! have_command jack_lsp || ! have_command jack_iodelay; then
             # Part of jackd2 up to Debian 12, a package of their own from 13 on.
@@ -43,9 +47,11 @@ look() {
 }
 
 required() { # is any of what is lacking needed to reach the goal?
-    [[ $goal == test ]] && return 0
     local what
     for what in "${lacking[@]}"; do
+        # Without a browser the page's tests in it are left out, and say so.
+        [[ $what == chromium ]] && continue
+        [[ $goal == test ]] && return 0
         # The demo plays into a driver of rtsep's own, so that PortAudio is only for `rtsep live`.
         [[ $what == libportaudio2 ]] || return 0
     done
@@ -83,4 +89,6 @@ if required; then
     echo "rtsep: ${missing%, } missing; run this, then make again: sudo apt-get install ${wanted% }" >&2
     exit 1
 fi
-echo "rtsep: ${missing%, } missing, which 'rtsep live' needs: sudo apt-get install ${wanted% }" >&2
+needs="'rtsep live' needs"
+[[ $goal == test ]] && needs="some tests need"
+echo "rtsep: ${missing%, } missing, which $needs: sudo apt-get install ${wanted% }" >&2

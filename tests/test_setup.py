@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = ROOT / "scripts" / "system_packages.sh"
-PROGRAMS = ("ffmpeg", "ffprobe", "jackd", "jack_lsp", "jack_iodelay")
+PROGRAMS = ("ffmpeg", "ffprobe", "jackd", "jack_lsp", "jack_iodelay", "chromium")
 
 
 class Machine:
@@ -89,6 +89,12 @@ def test_who_may_not_install_is_told_the_command(
     assert result.returncode == 1
     assert result.stderr.count("\n") == 1 and result.stderr.rstrip().endswith(command)
     assert machine.log.read_text() == ""
+
+
+def test_the_tests_run_without_chromium(tmp_path: Path) -> None:
+    result = Machine(tmp_path, without=("chromium",)).run("test")
+    assert result.returncode == 0
+    assert "some tests need: sudo apt-get install chromium" in result.stderr
 
 
 def test_the_demo_runs_without_portaudio(tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rtsep.cli.errors import warn
+from rtsep.cli.rig_options import load_rig
+from rtsep.cli.surfaces import OscOptions, PageOptions
 from rtsep.separators.registry import DEFAULT_MODEL
 from rtsep.spec import AudioFileError, UsageError
 
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 
     from rtsep.cli.meters import Display
     from rtsep.control.desk import Desk
-    from rtsep.engine.process import ProcessEngine
+    from rtsep.control.session import Session
     from rtsep.engine.recorder import Recorder
 
 TICK_SECONDS = 0.1
@@ -135,6 +137,37 @@ def live(
     null: Annotated[
         bool, typer.Option("--null", help="Run on a clock, without a sound card: silence in, nothing heard.")
     ] = False,
+    ui: Annotated[bool, typer.Option("--ui", help="Serve the control page: faders for a phone.")] = False,
+    ui_bind: Annotated[
+        str,
+        typer.Option(metavar="ADDRESS", help="Where it is served; 0.0.0.0 for the network, with a token."),
+    ] = "127.0.0.1",
+    ui_port: Annotated[int, typer.Option(min=0, max=65535, help="Its port; 0 for any that is free.")] = 8377,
+    ui_token_file: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Keep the page's token there, so that its address stays good."),
+    ] = None,
+    osc: Annotated[bool, typer.Option("--osc", help="Listen to OSC.")] = False,
+    osc_bind: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="Where it listens; OSC knows no password.")
+    ] = "127.0.0.1",
+    osc_port: Annotated[int, typer.Option(min=0, max=65535, help="Its UDP port.")] = 9377,
+    osc_send: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="HOST:PORT",
+            help="Send state and meters there too, not only to who asks; may be repeated.",
+        ),
+    ] = None,
+    rig: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Take all that is not given here from a rig: see 'rtsep rig'.",
+            is_eager=True,
+            callback=load_rig,
+        ),
+    ] = None,
 ) -> int:
     """Separate what an audio device hears and play the mix you want, until Ctrl-C.
 
@@ -161,8 +194,10 @@ def live(
     from rich.console import Console
 
     from rtsep.cli.meters import open_display, summary
+    from rtsep.cli.surfaces import attached
     from rtsep.cli.tables import latency_table
     from rtsep.control.desk import Desk
+    from rtsep.control.session import Session
     from rtsep.engine.options import EngineOptions, routes
     from rtsep.engine.process import ProcessEngine
     from rtsep.engine.recorder import Recorder
@@ -191,12 +226,12 @@ def live(
     )
     console = Console(highlight=False)
     recorder: Recorder | None = None
-    if file is not None and not file.is_file():
+    if file is not None and snapshot_name != "" and not file.is_file():
         raise UsageError(f"{file}: no such file of snapshots")
     with contextlib.closing(ProcessEngine(options, record=record is not None)) as engine:
         desk = Desk(engine.board, engine.telemetry, file)
         desk.set_limiter()
-        if file is not None:
+        if file is not None and snapshot_name != "":
             desk.recall(snapshot_name or _only(desk, file))
         for stem, db in gains.items():
             desk.set_gain(stem, db)
@@ -214,6 +249,8 @@ def live(
             desk.set_limiter(limiter)
         if fade is not None:
             desk.fade_ms = fade
+        locked = "" if record is None else "what plays is being recorded: model and device stay as they are"
+        session = Session(engine, desk, locked)
         if record is not None:
             assert engine.recorder is not None
             recorder = Recorder(engine.recorder, record, stems, spec.sample_rate, spec.channels)
@@ -222,52 +259,74 @@ def live(
         desk.add_effects(engine.effects)
         wanted = desk.snapshot()
         console.print(latency_table(report))
-        notes = {stem: _note(desk, stem) for stem in stems}
         if fade:
             # The limiter is on from the first sound; nothing else is.
             guarded = {address: wanted[address] for address in ("master/limiter", "master/ceiling")}
             desk.apply({**desk.defaults(), **guarded})
-        late = report.milliseconds(report.total)
-        title = f"{package.name}   {report.sample_rate} Hz   {late:.0f} ms late"
         if recorder is not None:
             recorder.start()
+        page = PageOptions(ui_bind, ui_port, ui_token_file) if ui else None
+        heard = OscOptions(osc_bind, osc_port, tuple(osc_send or ())) if osc else None
         try:
-            with _interruptible() as stopping:
+            with _interruptible() as stopping, attached(session, console, page, heard):
                 engine.start()
                 if fade:
                     desk.apply(wanted, fade)
-                with open_display(console, notes, title) as display:
-                    _watch(engine, display, recorder, stopping, seconds)
-                engine.stop()
+                playing = True
+                while playing:
+                    notes = {stem: _note(desk, stem) for stem in desk.stems}
+                    with open_display(console, notes, _title(session)) as display:
+                        playing = _watch(session, display, recorder, stopping, seconds)
+                    if playing:
+                        _change(session, console)
+                session.engine.stop()
         finally:
             # Also when the device has gone: what was played is told, what was recorded is kept.
-            engine.close()
-            lost = engine.telemetry().record_lost
-            code = _close_recording(console, recorder, lost)
-            if engine.telemetry().hops:
-                for line in summary(engine.telemetry()):
+            session.close()
+            telemetry = session.engine.telemetry()
+            code = _close_recording(console, recorder, telemetry.record_lost)
+            if telemetry.hops:
+                for line in summary(telemetry):
                     console.print(line, markup=False, soft_wrap=True)
     return code
 
 
+def _title(session: Session) -> str:
+    report = session.engine.latency
+    late = report.milliseconds(report.total)
+    return f"{Path(session.options.model).name}   {report.sample_rate} Hz   {late:.0f} ms late"
+
+
 def _watch(
-    engine: ProcessEngine,
+    session: Session,
     display: Display,
     recorder: Recorder | None,
     stopping: threading.Event,
     seconds: float | None,
-) -> None:
-    """Show how it goes until it is over."""
+) -> bool:
+    """Show how it goes until it is over (False), or another engine is wanted (True)."""
     told = False
     while not stopping.is_set():
-        telemetry = engine.telemetry()
+        if session.pending:
+            return True
+        telemetry = session.engine.telemetry()
         display.show(telemetry)
         if recorder is not None and recorder.failure is not None and not told:
             told = True
             warn(recorder.failure)
-        left = TICK_SECONDS if seconds is None else min(TICK_SECONDS, seconds - telemetry.seconds)
-        if left <= 0.0 or engine.wait(left):
-            return
+        played = session.played + telemetry.seconds
+        left = TICK_SECONDS if seconds is None else min(TICK_SECONDS, seconds - played)
+        if left <= 0.0 or session.engine.wait(left):
+            return False
+    return False
+
+
+def _change(session: Session, console: Console) -> None:
+    """Another model or device, as a page has asked for."""
+    changed = session.carry_out()
+    if not changed:
+        warn(f"not changed: {session.failure}")
+    console.print(f"plays again: {_title(session)}", markup=False, soft_wrap=True)
 
 
 def _close_recording(console: Console, recorder: Recorder | None, lost: int) -> int:
@@ -294,14 +353,14 @@ def _close_recording(console: Console, recorder: Recorder | None, lost: int) -> 
     return 0
 
 
-def _split_snapshot(text: str | None) -> tuple[Path | None, str]:
-    """The file and, where one is given behind a #, the name."""
+def _split_snapshot(text: str | None) -> tuple[Path | None, str | None]:
+    """The file and, where there is a #, the name behind it: "" to begin with none."""
     if text is None:
-        return None, ""
-    file, _, name = text.partition("#")
+        return None, None
+    file, mark, name = text.partition("#")
     if not file:
         raise UsageError(f"--snapshot {text}: write FILE or FILE#NAME")
-    return Path(file), name
+    return Path(file), name if mark else None
 
 
 def _only(desk: Desk, file: Path) -> str:

@@ -15,6 +15,7 @@ from rtsep.cli import errors
 COMMANDS: dict[str, str] = {
     "separate": "Write the stems of sound files, and the mix without some of them.",
     "live": "Separate what an audio device hears and play the mix you want.",
+    "rig": "Write and check the file of a set, for 'rtsep live --rig'.",
     "demo": "Separate a real song as it plays and mute its vocals.",
     "devices": "List the audio devices.",
     "models": "List, show, add and remove models.",

@@ -66,6 +66,7 @@ class Desk:
         self._snapshots: dict[str, dict[str, Value]] = {}
         if snapshots is not None and snapshots.exists():
             self._snapshots = read_snapshots(snapshots)
+        self._left: Snapshot = {}
         self._names: dict[str, str] = {"snapshot/capture": "", "snapshot/recall": ""}
         self._getters: dict[str, Callable[[], Value]] = {}
         self._setters: dict[str, Callable[[Any, float], None]] = {}
@@ -76,7 +77,7 @@ class Desk:
         """Give the parameters of the effect chains addresses here too: "fx/vocals/0/wet_level".
 
         An engine knows them once it is open. A plug-in turns at once: it has no fades but its bypass'. What
-        the snapshot that was recalled last holds of them is set.
+        the snapshot that was recalled last holds of them is set, and what they were with an engine before.
         """
         with self._changed:
             for address, p in effects.parameters.items():
@@ -90,7 +91,7 @@ class Desk:
                 )
                 self._add(parameter, getter, setter)
             self._note(*effects.parameters)
-            held = self._snapshots.get(self._names["snapshot/recall"], {})
+            held = {**self._snapshots.get(self._names["snapshot/recall"], {}), **self._left}
             self.apply({a: value for a, value in held.items() if a in effects.parameters})
 
     # -- addresses -------------------------------------------------------------------------------------
@@ -159,6 +160,28 @@ class Desk:
     def describe(self) -> dict[str, dict[str, Any]]:
         """Kind, range, unit, default and meaning of everything, by address, as plain data."""
         return {address: parameter.describe() for address, parameter in self._parameters.items()}
+
+    def rebind(self, board: Board, telemetry: Callable[[], Telemetry] | None = None) -> None:
+        """Go over to another engine's board: what is set goes along, as far as the new one has it.
+
+        Whoever holds the desk keeps it, its snapshots and its version, which grows. The old board is no
+        longer touched. What its model had and the new one has not is forgotten.
+        """
+        with self._changed:
+            before = {address: self.get(address) for address, p in self._parameters.items() if p.recalled}
+            # Neither is in a snapshot, and both are still wanted from the engine that follows.
+            held = {address: bool(self.get(address)) for address in ("master/bypass", "master/panic")}
+            self._left = {a: value for a, value in before.items() if a.startswith(EFFECTS)}
+            self._board = board
+            self._telemetry = telemetry or board.telemetry
+            for table in (self._parameters, self._getters, self._setters, self._versions):
+                table.clear()
+            self._lay_out()
+            with board.change():
+                for address, value in {**before, **held}.items():
+                    if address in self._parameters:
+                        self._setters[address](self._parameters[address].check(value), self._fade_ms)
+            self._note(*(a for a, p in self._parameters.items() if p.kind != "trigger"))
 
     # -- staying in step -------------------------------------------------------------------------------
 
@@ -364,6 +387,7 @@ class Desk:
             if self._file is not None:
                 write_snapshots(self._file, kept)
             self._snapshots = kept
+            self._note()
 
     def recall(self, name: str, morph: float | None = None) -> None:
         """Go back to what a name holds, all of it as one change.

@@ -63,12 +63,20 @@ class HopTimes:
 
     def percentile(self, percent: float) -> float:
         """Seconds within which `percent` of the hops were done; NaN before any was."""
-        total = int(self._counts.sum())
-        if total == 0:
-            return math.nan
-        bucket = int(np.searchsorted(np.cumsum(self._counts), math.ceil(total * percent / 100.0)))
-        edge = SHORTEST_NS * 2.0 ** ((bucket + 1) / PER_OCTAVE) * 1e-9
-        return min(edge, self.longest)
+        return min(percentile(self._counts, percent), self.longest)
+
+    def counts(self) -> NDArray[np.int64]:
+        """A copy of the histogram, int64 (BUCKETS,): two of them differ by the hops in between."""
+        return self._counts.copy()
+
+
+def percentile(counts: NDArray[np.int64], percent: float) -> float:
+    """Seconds within which `percent` of the hops of a histogram were done; NaN where it holds none."""
+    total = int(counts.sum())
+    if total == 0:
+        return math.nan
+    bucket = int(np.searchsorted(np.cumsum(counts), math.ceil(total * percent / 100.0)))
+    return float(SHORTEST_NS * 2.0 ** ((bucket + 1) / PER_OCTAVE) * 1e-9)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,28 @@
+"""`rtsep live --rig FILE`: what the rig says becomes the default of every option that is not given."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from rtsep.spec import UsageError
+
+_KEYS = {"fx": "effect chains", "midi_map": "MIDI mappings"}
+
+
+def load_rig(context: typer.Context, file: Path | None) -> Path | None:
+    """Called before the other options are looked at.
+
+    Raises:
+        UsageError: for a file that is no rig, naming its line.
+    """
+    if file is not None:
+        from rtsep.rig.options import live_options
+        from rtsep.rig.reading import read_rig
+
+        wanted = live_options(read_rig(file), file.parent)
+        for name in wanted.keys() - {option.name for option in context.command.params}:
+            raise UsageError(f"{file}: this rtsep has no {_KEYS.get(name, name)}")
+        context.default_map = {**(context.default_map or {}), **wanted}
+    return file

@@ -1,0 +1,132 @@
+"""A set: one desk, and the engines that play behind it one after another.
+
+Another model or device needs another engine. Clients may ask for one from any thread; the thread that runs
+the set makes the change between two looks at its engine, and the sound stops meanwhile.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+
+from rtsep.control.desk import Desk
+from rtsep.engine.latency import LatencyReport
+from rtsep.engine.options import EngineOptions
+from rtsep.engine.process import ProcessEngine
+from rtsep.spec import RtsepError, UsageError
+
+CHANGEABLE = ("model", "input", "output", "block")
+"""The options that a client may ask to change."""
+
+
+class Session:
+    """What plays now, and what is wanted in its place.
+
+    Args:
+        engine: the first; whoever made it opens and starts it. Later ones are the session's to close.
+        desk: on that engine's board.
+        locked: why nothing may be changed, such as a recording; "" if it may.
+    """
+
+    def __init__(self, engine: ProcessEngine, desk: Desk, locked: str = "") -> None:
+        self.engine = engine
+        self.desk = desk
+        self.locked = locked
+        self.generation = 0
+        """Grows when a change begins, succeeds or fails."""
+        self.changing = False
+        self.failure = ""
+        """Why the last change that was asked for did not come about, or ""."""
+        self.played = 0.0
+        """Seconds that earlier engines have played."""
+        self._wanted: EngineOptions | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def options(self) -> EngineOptions:
+        """What the engine of now was asked for."""
+        return self.engine.options
+
+    @property
+    def latency(self) -> LatencyReport | None:
+        """Of the engine of now; None while there is none that is open."""
+        try:
+            return self.engine.latency
+        except RtsepError:
+            return None
+
+    def request(self, **wanted: str | int | None) -> None:
+        """Ask for an engine with other options; returns at once.
+
+        Args:
+            wanted: any of `CHANGEABLE`.
+
+        Raises:
+            UsageError: when nothing may be changed, or a change is under way, or an option is not changeable.
+        """
+        for name in wanted:
+            if name not in CHANGEABLE:
+                raise UsageError(f"{name} cannot be changed while it plays: {', '.join(CHANGEABLE)} can")
+        if self.locked:
+            raise UsageError(self.locked)
+        if self.options.audio == "null" and (wanted.get("input") or wanted.get("output")):
+            raise UsageError("it runs on a clock, without a device: there is none to change")
+        with self._lock:
+            if self._wanted is not None or self.changing:
+                raise UsageError("a change is under way already")
+            changed = replace(self.options, **wanted)  # type: ignore[arg-type]
+            if changed != self.options:
+                self._wanted = changed
+
+    @property
+    def pending(self) -> bool:
+        """Whether a change waits to be carried out."""
+        return self._wanted is not None
+
+    def carry_out(self) -> bool:
+        """Make the change that waits: end the engine, begin another. For the thread that runs the set alone.
+
+        Where the new engine does not come up, the old options are played again, and `failure` says why.
+
+        Returns:
+            Whether the change came about.
+
+        Raises:
+            RtsepError: when the old options do not come up again either.
+        """
+        with self._lock:
+            wanted, self._wanted = self._wanted, None
+            if wanted is None:
+                return False
+            self.changing = True
+        before = self.options
+        self.generation += 1
+        self.played += self.engine.telemetry().seconds
+        self.engine.close()
+        self.failure = ""
+        try:
+            try:
+                self._begin(wanted)
+            except RtsepError as error:
+                self.failure = str(error)
+                self._begin(before)
+        finally:
+            self.changing = False
+            self.generation += 1
+        return not self.failure
+
+    def close(self) -> None:
+        """End the engine of now."""
+        self.engine.close()
+
+    def _begin(self, options: EngineOptions) -> None:
+        engine = ProcessEngine(options)
+        try:
+            self.desk.rebind(engine.board, engine.telemetry)
+            self.engine = engine
+            engine.open()
+            self.desk.add_effects(engine.effects)
+            engine.start()
+        except BaseException:
+            engine.close()
+            raise

@@ -1,0 +1,90 @@
+"""One desk and several engines: what is set goes along, and a change that fails leaves what was."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from rtsep.control.desk import Desk
+from rtsep.control.session import Session
+from rtsep.engine.board import Board
+from rtsep.engine.options import EngineOptions
+from rtsep.engine.process import ProcessEngine
+from rtsep.spec import UsageError
+from tests.models import build_tiny_model
+
+STEMS = ("vocals", "drums", "bass", "other")
+
+
+def test_a_desk_goes_over_to_another_board() -> None:
+    old, new = Board(STEMS), Board(("vocals", "drums", "piano"))
+    desk = Desk(old)
+    desk.set_gain("vocals", -6.0)
+    desk.set_mute("bass")
+    desk.set_limiter(True, -1.0)
+    desk.set_bypass()
+    desk.panic()
+    desk.capture("verse")
+    version = desk.version
+    desk.rebind(new)
+    assert new.words["gain_db"][0] == -6.0 and new.words["limiter"] == 1 and new.words["ceiling_db"] == -1.0
+    assert new.words["bypass"] == 1 and new.words["panic"] == 1
+    assert new.words["revision"] == 1, "it is one change"
+    assert desk.stems == ("vocals", "drums", "piano") and desk.snapshots == ("verse",)
+    now, changed = desk.changes_since(version)
+    assert now > version and changed.keys() == desk.changes_since(-1)[1].keys()
+    with pytest.raises(UsageError):
+        desk.get("stem/bass/mute")
+    desk.set_gain("vocals", 1.0)
+    assert old.words["gain_db"][0] == -6.0 and new.words["gain_db"][0] == 1.0
+
+
+@pytest.fixture
+def session(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Session]:
+    root = tmp_path_factory.mktemp("models")
+    build_tiny_model(root, name="live")
+    build_tiny_model(root, name="other", architecture="conv-tasnet")
+    monkeypatch.setenv("RTSEP_MODELS", str(root))
+    engine = ProcessEngine(EngineOptions(model="live", audio="null"))
+    with contextlib.closing(Session(engine, Desk(engine.board, engine.telemetry))) as made:
+        yield made
+
+
+def test_another_model_plays_on_with_what_was_set(session: Session) -> None:
+    session.engine.open()
+    session.engine.start()
+    first = session.engine
+    session.desk.set_mute("vocals")
+    session.request(model="other", block=256)
+    assert session.pending and session.carry_out() and not session.pending
+    assert session.engine is not first and session.options.model == "other" and session.options.block == 256
+    assert session.generation == 2 and session.failure == "" and not session.changing
+    deadline = time.monotonic() + 20
+    while session.desk.telemetry().hops < 3:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert session.engine.board.words["mute"][0] == 1
+    # A model that cannot be: the one before plays on, and it is said why.
+    session.request(model="no such model")
+    assert not session.carry_out()
+    assert "no such model" in session.failure and session.options.model == "other"
+    assert session.engine.pid is not None
+    assert session.engine.board.words["mute"][0] == 1
+
+
+def test_what_may_not_be_asked_for(session: Session) -> None:
+    with pytest.raises(UsageError, match="threads cannot"):
+        session.request(threads=4)
+    with pytest.raises(UsageError, match="without a device"):
+        session.request(output=1)
+    session.request(block=128)
+    assert not session.pending, "it is so already"
+    session.request(block=64)
+    with pytest.raises(UsageError, match="under way"):
+        session.request(block=32)
+    session.locked = "it is being recorded"
+    with pytest.raises(UsageError, match="recorded"):
+        session.request(block=32)

@@ -1,0 +1,229 @@
+"""Rig files: read, refused with the line, turned into options, written by asking."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel
+from typer.testing import CliRunner
+
+from rtsep.cli import rig as command
+from rtsep.rig import config
+from rtsep.rig.config import Rig
+from rtsep.rig.lines import line_of
+from rtsep.rig.options import live_options
+from rtsep.rig.reading import parse_rig, read_rig
+from rtsep.rig.writing import write_toml
+from rtsep.spec import UsageError
+
+WHOLE = """\
+format = 1
+
+[audio]
+input = "Scarlett"
+output = 3
+block = 256
+
+[engine]
+model = "studio"   # 46 ms
+threads = 2
+fallback = "silence"
+
+[stems.vocals]
+mute = true
+out = [3, 4]
+
+[stems."drums"]
+gain = -3
+pan = 0.5
+chain = "drums.toml"
+
+[master]
+gain = -1.5
+limiter = false
+fade = 2000
+
+[snapshots]
+file = "set.toml"
+
+[page]
+bind = "0.0.0.0"
+token_file = "club.token"
+
+[osc]
+send = ["127.0.0.1:9000"]
+"""
+
+
+def test_a_whole_rig_is_options_of_live(tmp_path: Path) -> None:
+    (tmp_path / "drums.toml").touch()
+    file = tmp_path / "club.toml"
+    file.write_text(WHOLE)
+    assert live_options(read_rig(file), tmp_path) == {
+        "input": "Scarlett", "output": "3", "block": 256, "null": False,
+        "model": "studio", "backend": "onnx", "device": "cpu", "threads": 2, "fallback": "silence",
+        "gain": ["drums=-3.0"], "pan": ["drums=0.5"], "mute": ["vocals"], "out_map": ["vocals=3,4"],
+        "fx": [f"drums={tmp_path / 'drums.toml'}"],
+        "master": -1.5, "limiter": False, "fade": 2000.0, "snapshot": f"{tmp_path / 'set.toml'}#",
+        "ui": True, "ui_bind": "0.0.0.0", "ui_port": 8377, "ui_token_file": str(tmp_path / "club.token"),
+        "osc": True, "osc_bind": "127.0.0.1", "osc_port": 9377, "osc_send": ["127.0.0.1:9000"],
+    }  # fmt: skip
+
+
+def test_what_is_left_out_is_left_to_live(tmp_path: Path) -> None:
+    options = live_options(parse_rig("format = 1\n", tmp_path / "x.toml"), tmp_path)
+    assert options.keys() == {"block", "null", "model", "backend", "device", "threads", "fallback"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "words"),
+    [
+        ("format = 1", "format = 2", 1, "format"),
+        ("format = 1", "", 1, "format: is missing"),
+        ("block = 256", "blocks = 256", 6, "audio.blocks: there is no such key: block?"),
+        ("block = 256", 'block = "256"', 6, "audio.block: must be a whole number"),
+        ("block = 256", "block = 0", 6, "greater than or equal to 1"),
+        ("block = 256", "block = 256\nnull = true", 7, "null is without a device"),
+        ('"studio"   #', '"stduio"   #', 9, "stduio"),
+        ("threads = 2", "threads = 2.5", 10, "engine.threads"),
+        ("threads = 2", "threads =", 10, "is no TOML"),
+        ("[stems.vocals]", "[stems.kazoo]", 13, "stems.kazoo: studio has vocals, drums"),
+        ("mute = true", "mute = 1", 14, "stems.vocals.mute: must be true or false"),
+        ("out = [3, 4]", "out = [3, 0]", 15, "stems.vocals.out.1"),
+        ("gain = -3", "gain = 13", 18, "stems.drums.gain"),
+        ("gain = -3", "gain = nan", 18, "stems.drums.gain"),
+        ("pan = 0.5", 'pan = "left"', 19, "stems.drums.pan: must be a number"),
+        ('"drums.toml"', '"absent.toml"', 20, "no such file"),
+        ("limiter = false", "limitre = false", 24, "limiter?"),
+        ('file = "set.toml"', 'file = "set.toml"\nbegin = "verse"', 28, "set.toml: no such file"),
+        ('bind = "0.0.0.0"', "port = 70000", 31, "page.port"),
+        ("[osc]", "[ocs]", 34, "ocs: there is no such key: osc?"),
+    ],
+)
+def test_a_mistake_names_its_line(tmp_path: Path, old: str, new: str, line: int, words: str) -> None:
+    (tmp_path / "drums.toml").touch()
+    file = tmp_path / "club.toml"
+    assert WHOLE.count(old) == 1
+    file.write_text(WHOLE.replace(old, new))
+    with pytest.raises(UsageError) as refused:
+        read_rig(file)
+    said = str(refused.value)
+    assert said.startswith(str(file)) and "\n" not in said
+    assert f"line {line}" in said and words in said, said
+
+
+def test_a_file_that_is_not_there_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="No such file"):
+        read_rig(tmp_path / "absent.toml")
+    (tmp_path / "noise.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(UsageError, match="UTF-8"):
+        read_rig(tmp_path / "noise.toml")
+
+
+PLACES = """\
+a = 1
+b.c = 2
+[t]  # a table
+k = 3
+"u".v = 4
+["q.r"]
+s = 5
+text = \"\"\"
+[fake]
+x = 1
+\"\"\"
+[inner]
+deep = { x = 1 }
+[[list]]
+y = 1
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "line"),
+    [
+        (("a",), 1), (("b", "c"), 2), (("t",), 3), (("t", "k"), 4), (("t", "u", "v"), 5), (("t", "gone"), 3),
+        (("q.r", "s"), 7), (("q.r", "text"), 8), (("fake", "x"), 1), (("inner", "deep", "x"), 13),
+        (("list", 0, "y"), 15), (("gone",), 1), ((), 1),
+    ],
+)  # fmt: skip
+def test_lines_are_found(path: tuple[str | int, ...], line: int) -> None:
+    tomllib.loads(PLACES)
+    assert line_of(PLACES, path) == line
+
+
+@given(
+    st.fixed_dictionaries(
+        {"format": st.just(1)},
+        optional={
+            "audio": st.fixed_dictionaries(
+                {}, optional={"input": st.text(st.characters(exclude_categories=["Cs"]), max_size=12),
+                              "block": st.integers(1, 4096), "null": st.booleans()}
+            ),
+            "stems": st.dictionaries(
+                st.sampled_from(["vocals", "drums"]),
+                st.fixed_dictionaries(
+                    {}, optional={"gain": st.floats(-90, 12) | st.just(float("-inf")), "mute": st.booleans(),
+                                  "out": st.lists(st.integers(1, 64), max_size=2)}
+                ),
+            ),
+            "page": st.fixed_dictionaries({}, optional={"port": st.integers(0, 65535)}),
+            "osc": st.just({}),
+        },
+    )
+)  # fmt: skip
+def test_what_is_written_is_read_again(content: dict[str, object]) -> None:
+    rig = Rig.model_validate(content)
+    again = Rig.model_validate(tomllib.loads(write_toml(rig)))
+    # A strip of which nothing is said is not written.
+    said = {stem: strip for stem, strip in rig.stems.items() if strip.model_fields_set}
+    assert dict(again) == dict(rig) | {"stems": said}
+
+
+@pytest.mark.parametrize("table", [config.Audio, config.Engine, config.Stem, config.Master, config.Snapshots,
+                                   config.Midi, config.Page, config.Osc])  # fmt: skip
+def test_every_key_is_described(table: type[BaseModel]) -> None:
+    name = {config.Stem: "stems.NAME"}.get(table, table.__name__.lower())
+    text = (Path(__file__).parents[2] / "docs" / "rig.md").read_text()
+    section = text.split(f"### `[{name}]`")[1].split("###")[0]
+    told = dict(re.findall(r"^\| `(\w+)` \| (.*?) \|", section, re.MULTILINE))
+    assert list(told) == list(table.model_fields)
+    for key, field in table.model_fields.items():
+        default = field.get_default(call_default_factory=True, validated_data={})
+        if field.is_required():
+            assert told[key] == "required"
+        else:
+            assert told[key] == ("none" if default is None else f"`{json.dumps(default)}`"), key
+
+
+def test_the_rig_of_the_document_is_one(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "rig.md").read_text()
+    (rig,) = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    assert parse_rig(rig, tmp_path / "club.toml").engine.model == "studio"
+
+
+def test_a_rig_is_made_by_asking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rtsep.io.devices.list_devices", list)
+    file = tmp_path / "club.toml"
+    answers = "kazoo\nlive\nvocals, tuba\nvocals\nset.toml\ny\ny\nn\n"
+    result = CliRunner().invoke(command.rig, ["init", str(file)], input=answers)
+    assert result.exit_code == 0, result.output
+    rig = read_rig(file)
+    assert rig.audio.null and rig.stems["vocals"].mute and rig.osc is None
+    assert rig.page is not None and rig.page.bind == "0.0.0.0" and rig.page.token_file == Path("club.token")
+    assert "one of live" in result.output and "some of vocals" in result.output
+    again = CliRunner().invoke(command.rig, ["init", str(file)], input=answers)
+    assert isinstance(again.exception, UsageError) and "--force" in str(again.exception)
+    assert CliRunner().invoke(command.rig, ["check", str(file)]).output.endswith("plays with live\n")
+
+
+def test_an_interrupted_dialogue_writes_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "club.toml"
+    assert CliRunner().invoke(command.rig, ["init", str(file)], input="\n").exit_code != 0
+    assert not file.exists()
