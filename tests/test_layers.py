@@ -25,6 +25,7 @@ LAYERS = (
     "mixer",
     "engine",
     "control",
+    "midi",
     "evaluation",
     "training",
     "importing",

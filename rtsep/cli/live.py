@@ -124,6 +124,20 @@ def live(
     backend: Annotated[str, typer.Option(metavar="onnx|torch", help="What runs the model.")] = "onnx",
     device: Annotated[str, typer.Option(metavar="cpu|cuda", help="What computes.")] = "cpu",
     threads: Annotated[int, typer.Option(min=1, help="CPU threads for the model.")] = 1,
+    midi: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--midi",
+            metavar="PORT[=MAPPING]",
+            help="A controller, and the name or file of its mapping: see 'rtsep midi'; may be repeated.",
+        ),
+    ] = None,
+    midi_virtual: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--midi-virtual", metavar="NAME[=MAPPING]", help="Make a MIDI port for others to connect to."
+        ),
+    ] = None,
     null: Annotated[
         bool, typer.Option("--null", help="Run on a clock, without a sound card: silence in, nothing heard.")
     ] = False,
@@ -152,6 +166,7 @@ def live(
     from rich.console import Console
 
     from rtsep.cli.meters import open_display, summary
+    from rtsep.cli.midi_options import controllers
     from rtsep.cli.tables import latency_table
     from rtsep.control.desk import Desk
     from rtsep.engine.options import EngineOptions, routes
@@ -183,7 +198,8 @@ def live(
     recorder: Recorder | None = None
     if file is not None and not file.is_file():
         raise UsageError(f"{file}: no such file of snapshots")
-    with contextlib.closing(ProcessEngine(options, record=record is not None)) as engine:
+    with contextlib.ExitStack() as stack:
+        engine = stack.enter_context(contextlib.closing(ProcessEngine(options, record=record is not None)))
         desk = Desk(engine.board, engine.telemetry, file)
         desk.set_limiter()
         if file is not None:
@@ -205,6 +221,7 @@ def live(
         if fade is not None:
             desk.fade_ms = fade
         wanted = desk.snapshot()
+        stack.enter_context(controllers(desk, midi, midi_virtual))
         if record is not None:
             assert engine.recorder is not None
             recorder = Recorder(engine.recorder, record, stems, spec.sample_rate, spec.channels)

@@ -17,6 +17,7 @@ COMMANDS: dict[str, str] = {
     "live": "Separate what an audio device hears and play the mix you want.",
     "demo": "Separate a real song as it plays and mute its vocals.",
     "devices": "List the audio devices.",
+    "midi": "List MIDI ports, watch and learn controls, show mappings.",
     "models": "List, show, add and remove models.",
     "latency": "Measure and explain the latency.",
     "train": "Train a separator.",

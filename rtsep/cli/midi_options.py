@@ -1,0 +1,39 @@
+"""The MIDI options of a command, and the controllers that they attach to its desk."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from rtsep.cli.errors import warn
+
+if TYPE_CHECKING:
+    from rtsep.control.desk import Desk
+    from rtsep.midi.surface import Surface
+
+
+@contextlib.contextmanager
+def controllers(
+    desk: Desk, ports: Sequence[str] | None, virtual: Sequence[str] | None, api: str | None = None
+) -> Iterator[Surface | None]:
+    """Controllers on a desk while the block lasts; None, and no MIDI at all, where none are named.
+
+    Args:
+        desk: what they move.
+        ports: of --midi, each PORT or PORT=MAPPING.
+        virtual: of --midi-virtual, likewise, with names for ports of our own.
+        api: the MIDI system; all that answer if None.
+
+    Raises:
+        UsageError, DeviceError: as `rtsep.midi.surface`.
+    """
+    if not ports and not virtual:
+        yield None
+        return
+    from rtsep.midi.surface import Surface, parse_wanted
+
+    wanted = [parse_wanted(text) for text in ports or ()]
+    wanted += [parse_wanted(text, virtual=True) for text in virtual or ()]
+    with Surface(desk, wanted, warn, api) as surface:
+        yield surface
