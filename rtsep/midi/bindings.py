@@ -26,6 +26,9 @@ class Binding(Protocol):
     def act(self, value: int, now: float) -> None:
         """Do what the control's new value means."""
 
+    def let_go(self, now: float) -> None:
+        """The controller has gone: nobody holds it any more."""
+
     def shown(self) -> int:
         """What the control, or its lamp, should show."""
 
@@ -55,6 +58,10 @@ class Fader:
             return
         self._desk.set_normalised(self.address, wanted, self.entry.fade)
         self._takeover.left(self._desk.get_normalised(self.address), wanted == place)
+
+    def let_go(self, now: float) -> None:
+        """When it comes back it may stand anywhere."""
+        self._takeover.let_go()
 
     def shown(self) -> int:
         """Where a motor fader belongs."""
@@ -91,8 +98,8 @@ class Pad:
         if self.entry.kind == "program":
             self._press(now)
             return
-        if down == self._down:
-            return  # A controller that says the same thing twice.
+        if down == self._down and not (down and kind == "note"):
+            return  # A knob sends many values in the same half. Some pads send no release.
         self._down = down
         if down:
             self._press(now)
@@ -116,6 +123,13 @@ class Pad:
     def _release(self, now: float) -> None:
         if not self._scheduler.cancel(self) and self._before is not None:
             self._plan_end(now)
+
+    def let_go(self, now: float) -> None:
+        """A pad that was held is released; a gesture with a length goes on to its end."""
+        if self._down:
+            self._down = False
+            if self._mode == "momentary" and not self._lasts:
+                self._release(now)
 
     @property
     def _lasts(self) -> bool:
@@ -171,7 +185,8 @@ class Pad:
 def bind(file: MappingFile, desk: Desk, scheduler: Scheduler) -> Table:
     """The look-up table of a mapping on a desk.
 
-    Entries for the n-th stem of a model that has fewer are left out.
+    Entries for the n-th stem of a model that has fewer are left out; so is, of a shipped mapping, whatever a
+    model does not have, such as gestures for vocals.
 
     Raises:
         UsageError: for an address that the desk lacks, or a value or range that is none of its parameter's;
@@ -181,7 +196,7 @@ def bind(file: MappingFile, desk: Desk, scheduler: Scheduler) -> Table:
     for number, entry in enumerate(file.mapping.entries):
         try:
             address = resolve(entry.address, desk)
-            if address is None:
+            if address is None or (file.shipped and not _has(desk, address)):
                 continue
             binding = _make(entry, desk, desk.parameter(address), scheduler)
         except UsageError as error:
@@ -201,6 +216,14 @@ def resolve(address: str, desk: Desk) -> str | None:
             return None
         words[1] = desk.stems[number - 1]
     return "/".join(words)
+
+
+def _has(desk: Desk, address: str) -> bool:
+    try:
+        desk.parameter(address)
+    except UsageError:
+        return False
+    return True
 
 
 def _make(entry: Entry, desk: Desk, parameter: Parameter, scheduler: Scheduler) -> Binding:

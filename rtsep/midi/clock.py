@@ -17,8 +17,8 @@ Unit = Literal["beat", "bar"]
 _BANDWIDTH_HZ = 1.0
 _LOST_TICKS = 8.0
 _LOST_SECONDS = 0.5
-_LONGEST_TICK = 60.0 / (TICKS_PER_BEAT * 20.0)
-"""Slower than 20 beats a minute no clock is taken to be."""
+_LONGEST_TICK, _SHORTEST_TICK = 60.0 / (TICKS_PER_BEAT * 20.0), 60.0 / (TICKS_PER_BEAT * 400.0)
+"""Slower than 20 and faster than 400 beats a minute no clock is taken to be."""
 
 
 class Clock:
@@ -65,7 +65,7 @@ class Clock:
             return
         if not self._locked:
             # The second tick gives the first idea of the period; a double one gives none.
-            if 0.0 < now - last <= _LONGEST_TICK:
+            if _SHORTEST_TICK <= now - last <= _LONGEST_TICK:
                 self._period, self._locked = now - last, True
             self._expected = now + self._period
             return
@@ -73,7 +73,7 @@ class Clock:
         omega = 2.0 * math.pi * _BANDWIDTH_HZ * self._period
         self._expected += math.sqrt(2.0) * omega * error + self._period
         # Bursts of ticks must not turn time round.
-        self._period = min(max(self._period + omega * omega * error, 1e-3), _LONGEST_TICK)
+        self._period = min(max(self._period + omega * omega * error, _SHORTEST_TICK), _LONGEST_TICK)
         if abs(now + self._period - self._expected) > _LOST_TICKS * self._period:
             self._locked, self._expected = False, now + self._period
 

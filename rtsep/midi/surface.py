@@ -144,6 +144,9 @@ class Controller:
         before = self.input.name
         change = self.input.poll()
         if change == "lost":
+            now = time.monotonic()
+            for binding in {id(b): b for found in self._live.table.values() for b in found}.values():
+                binding.let_go(now)
             self._surface.notices.append(f"MIDI port {before!r} has gone; waiting for it")
         elif change == "found" and self._surface.is_running and not self.wanted.virtual:
             self._surface.notices.append(f"MIDI port {self.input.name!r} is here (wanted: {name!r})")

@@ -51,6 +51,10 @@ class Takeover:
         """Remember where the parameter stands after a move; whether the control and it are together there."""
         self._left_at = parameter if control_holds else None
 
+    def let_go(self) -> None:
+        """The control has gone; when it comes back it may stand anywhere."""
+        self._control = self._left_at = None
+
     @property
     def together(self) -> bool:
         """The control had hold of the parameter when it was moved last."""
