@@ -1,10 +1,10 @@
-"""A JACK client, in a process of its own, that plays a steady level and writes down what comes back, and when.
+"""A JACK client, in a process of its own, that plays a steady level and writes down what comes back and when.
 
     python -m tests.midi.ear FILE
 
 Says "ready" when it runs; a line on its standard input ends it. FILE is then a NumPy archive: `heard`, samples;
-`blocks`, for each callback the number of its first sample; `times`, when that was, in seconds of `time.monotonic`,
-which all processes share.
+`blocks`, for each callback the number of its first sample; `times`, when that was, in seconds of
+`time.monotonic`, which all processes share.
 """
 
 from __future__ import annotations

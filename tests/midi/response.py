@@ -23,6 +23,8 @@ FULL, SILENT = 80, 0
 """Values of the controller at which the master is at 0 dB, and silent."""
 
 AROUND = 20
+SETTLED = 512
+"""Samples after which a change has stayed."""
 _ROOT = Path(__file__).parents[2]
 
 
@@ -32,7 +34,8 @@ class Response:
 
     Attributes:
         to_desk: seconds from sending a message to the new value in the engine's shared memory.
-        to_sound: to the first sample that differs by a hundredth of the change; NaN where none was found.
+        to_sound: to the first sample that differs by a hundredth of the change; NaN where the engine was just
+            then late and its fallback was heard.
         to_middle: to the first one past the middle of the change.
     """
 
@@ -123,14 +126,17 @@ def _responses(file: Path, sent: list[tuple[float, float, float]]) -> list[Respo
     found = []
     for begin, to_desk, level in sent:
         window = np.flatnonzero((when >= begin) & (when < begin + 0.2))
-        before = heard[max(0, window[0] - 64) : window[0]].mean() if len(window) else np.nan
-        change = level - before
-        if not len(window) or abs(change) < 0.5 * LEVEL:
+        start = LEVEL - level
+        if len(window) < 2 * SETTLED or abs(np.median(heard[window[:32]]) - start) > 0.05 * LEVEL:
             found.append(Response(to_desk, np.nan, np.nan))
             continue
-        share = (heard[window] - before) / change
-        times_of = [
-            when[window[share > part][0]] - begin if (share > part).any() else np.nan for part in (0.01, 0.5)
-        ]
-        found.append(Response(to_desk, *map(float, times_of)))
+        share = (heard[window] - start) / (level - start)
+        # An underrun, in which the input is heard as it is, is no change: it does not stay.
+        past = np.flatnonzero(share[:-SETTLED] > 0.5)
+        middle = next((k for k in past if np.median(share[k + 64 : k + SETTLED]) > 0.99), None)
+        if middle is None:
+            found.append(Response(to_desk, np.nan, np.nan))
+            continue
+        first = int(np.flatnonzero(share[:middle] <= 0.01)[-1]) + 1
+        found.append(Response(to_desk, *(float(when[window[k]] - begin) for k in (first, middle))))
     return found

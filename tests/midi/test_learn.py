@@ -13,7 +13,6 @@ from rtsep.midi.learn import SETTLE_SECONDS, Learned, Learner, save
 from rtsep.midi.mapping import read_mapping
 from rtsep.spec import UsageError
 
-
 FEW = settings(max_examples=30, deadline=None)
 
 

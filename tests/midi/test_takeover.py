@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -38,14 +40,14 @@ def test_a_hand_that_skips_no_step_never_makes_it_jump(
     for turn in turns:
         moves += sweep(round(moves[-1] * 127), turn)
     stood = [parameter, *play(Takeover("pickup"), moves, parameter)]
-    assert max(abs(b - a) for a, b in zip(stood, stood[1:], strict=False)) <= 2 * STEP + 1e-9
+    assert max(abs(b - a) for a, b in itertools.pairwise(stood)) <= 2 * STEP + 1e-9
 
 
 @FEW
 @given(st.integers(0, 127), STEPS)
 def test_scaling_moves_at_once_never_backwards_and_arrives_at_the_end(first: int, parameter: float) -> None:
     stood = [parameter, *play(Takeover("scale"), sweep(first, 127), parameter)]
-    assert all(b >= a - STEP - 1e-9 for a, b in zip(stood, stood[1:], strict=False))
+    assert all(b >= a - STEP - 1e-9 for a, b in itertools.pairwise(stood))
     if first < 127 or abs(first / 127 - parameter) <= STEP:
         assert stood[-1] == pytest.approx(1.0)
     if first < 126 and parameter < 1.0 and abs(first / 127 - parameter) > 2 * STEP:
