@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         JackServer("midi-response", rate=44100, period=arguments.period) as server,
         tempfile.TemporaryDirectory() as folder,
     ):
-        responses = measure(server, Path(folder), package.folder, arguments.turns)
+        responses = measure(server, Path(folder), package.root, arguments.turns)
     rows = {
         name: 1000.0 * np.array([getattr(response, name) for response in responses])
         for name in ("to_desk", "to_sound", "to_middle")

@@ -24,6 +24,8 @@ GENERIC = "generic"
 
 _SHIPPED = "rtsep.midi.controllers"
 _KINDS: tuple[Kind, ...] = ("cc", "cc14", "nrpn", "note", "program", "pitch")
+_TELLING = 3
+"""So many letters of a controller's name are enough to know it by."""
 _LENGTH = re.compile(r"([1-9]\d{0,3}) (beat|bar)s?")
 _HEADER = re.compile(r"\s*\[\[\s*map\s*\]\]")
 
@@ -294,11 +296,13 @@ def shipped_mappings() -> list[str]:
 
 
 def mapping_for(port: str) -> MappingFile:
-    """The shipped mapping for a port of this name; the generic one if there is none."""
-    for name in shipped_mappings():
-        found = read_mapping(name)
-        if any(part.lower() in port.lower() for part in found.mapping.ports):
-            return found
+    """The shipped mapping for a port of this name, or part of a name; the generic one if there is none."""
+    name = port.lower()
+    for shipped in shipped_mappings():
+        found = read_mapping(shipped)
+        for part in (part.lower() for part in found.mapping.ports):
+            if part in name or (len(name) >= _TELLING and name in part):
+                return found
     return read_mapping(GENERIC)
 
 

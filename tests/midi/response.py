@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -45,7 +46,7 @@ class Response:
 
 
 def measure(
-    server: JackServer, folder: Path, model: str | Path, turns: int, pause: float = 0.25
+    server: JackServer, folder: Path, model: str | Path, turns: int, pause: float = 0.25, **options: Any
 ) -> list[Response]:
     """Turn the master down and up so many times, with an engine in its own process, and listen.
 
@@ -55,8 +56,9 @@ def measure(
         model: name or folder.
         turns: messages.
         pause: seconds between two.
+        options: for the engine.
     """
-    with rtsep.Engine(model, input="system", output="system") as engine, Pads("response") as pads:
+    with rtsep.Engine(model, input="system", output="system", **options) as engine, Pads("response") as pads:
         engine.desk.set_limiter(False)
         with Surface(engine.desk, [Wanted("response", MAPPING)], api="jack") as surface:
             _until(lambda: surface.controllers[0].input.is_open)

@@ -39,6 +39,8 @@ def test_what_ships_fits_every_model_and_says_where_its_numbers_come_from(name: 
         ("LPD8:LPD8 MIDI 1 24:0", "lpd8"),
         ("a2j:nanoKONTROL2 [20] (capture): nanoKONTROL2 MIDI 1", "nanokontrol2"),
         ("Launch Control XL 2", "launch-control-xl"),
+        ("launch control", "launch-control-xl"),
+        ("LP", "generic"),
         ("Something else", "generic"),
     ],
 )

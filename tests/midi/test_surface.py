@@ -63,7 +63,7 @@ def test_a_controller_moves_the_desk_and_its_lamps_follow(desk: Desk) -> None:
         with Surface(desk, [parse_wanted("launch control")], api="jack") as surface:
             # The template is chosen first, then come the lamps, dark.
             told: list[list[int]] = []
-            until(lambda: told.extend(pads.told()) or [0x98, 92, 12] in told)
+            until(lambda: told.extend(pads.told()) or [0x98, 76, 12] in told)
             assert told[0] == [0xF0, 0x00, 0x20, 0x29, 0x02, 0x11, 0x77, 0x08, 0xF7]
             for value in range(70, 110, 2):
                 pads.send(0xB8, 77, value)
@@ -174,14 +174,18 @@ def test_what_cannot_be_done_is_told_and_the_show_goes_on(desk: Desk) -> None:
 def test_the_engine_is_heard_to_change(
     server: JackServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Times are told, not asserted; a busy machine may spoil turns, so there are many."""
-    responses = measure(server, tmp_path, build_tiny_model(tmp_path), turns=12, pause=0.22)
+    """Times are told, not asserted; a busy machine may spoil turns, so there are many, and ample allowance."""
+    model = build_tiny_model(tmp_path)
+    responses = measure(server, tmp_path, model, turns=12, pause=0.22, allowance=4096)
     heard = np.array([response.to_middle for response in responses])
     assert np.isfinite(heard).sum() >= 1
     assert (heard[np.isfinite(heard)] > 0.0).all()
     desk_ms = 1000.0 * np.median([response.to_desk for response in responses])
     with capsys.disabled():
-        print(f" [MIDI to desk: {desk_ms:.1f} ms, to sound: {1000.0 * np.nanmedian(heard):.1f} ms] ", end="")
+        print(
+            f" [93 ms of allowance, periods of 23 ms; MIDI to desk: {desk_ms:.1f} ms, to sound: {1000.0 * np.nanmedian(heard):.1f} ms] ",
+            end="",
+        )
 
 
 def test_ports_are_listed_without_our_own(server: JackServer, desk: Desk) -> None:
