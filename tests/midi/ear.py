@@ -2,8 +2,8 @@
 
     python -m tests.midi.ear FILE
 
-Says "ready" when it runs; a line on its standard input ends it. FILE is then a NumPy archive: `heard`, samples;
-`blocks`, for each callback the number of its first sample; `times`, when that was, in seconds of
+Says "ready" when it runs; a line on its standard input ends it. FILE is then a NumPy archive: `heard`, the
+samples; `blocks`, for each callback the number of its first sample; `times`, when that was, in seconds of
 `time.monotonic`, which all processes share.
 """
 
