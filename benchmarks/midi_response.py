@@ -5,8 +5,8 @@
 The server has no sound card (dummy driver, 44.1 kHz). The engine runs in its process; a steady level goes in,
 and a controller, which is a JACK MIDI port, turns the master down and up. Told are the times from sending the
 message to the value in the engine's shared memory, to the first sample that is different, and to the middle
-of the ramp, as another JACK client hears it. Turns in which the engine was late just then, so that its fallback
-was heard, are counted apart.
+of the ramp, as another JACK client hears it. Turns in which the engine was late just then, so that its
+fallback was heard, are counted apart.
 """
 
 from __future__ import annotations
