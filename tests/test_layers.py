@@ -28,6 +28,7 @@ LAYERS = (
     "control",
     "page",
     "osc",
+    "midi",
     "rig",
     "evaluation",
     "training",

@@ -134,6 +134,20 @@ def live(
     backend: Annotated[str, typer.Option(metavar="onnx|torch", help="What runs the model.")] = "onnx",
     device: Annotated[str, typer.Option(metavar="cpu|cuda", help="What computes.")] = "cpu",
     threads: Annotated[int, typer.Option(min=1, help="CPU threads for the model.")] = 1,
+    midi: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--midi",
+            metavar="PORT[=MAPPING]",
+            help="A controller, and the name or file of its mapping: see 'rtsep midi'; may be repeated.",
+        ),
+    ] = None,
+    midi_virtual: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--midi-virtual", metavar="NAME[=MAPPING]", help="Make a MIDI port for others to connect to."
+        ),
+    ] = None,
     null: Annotated[
         bool, typer.Option("--null", help="Run on a clock, without a sound card: silence in, nothing heard.")
     ] = False,
@@ -194,6 +208,7 @@ def live(
     from rich.console import Console
 
     from rtsep.cli.meters import open_display, summary
+    from rtsep.cli.midi_options import PageLearning, controllers
     from rtsep.cli.surfaces import attached
     from rtsep.cli.tables import latency_table
     from rtsep.control.desk import Desk
@@ -228,7 +243,8 @@ def live(
     recorder: Recorder | None = None
     if file is not None and snapshot_name != "" and not file.is_file():
         raise UsageError(f"{file}: no such file of snapshots")
-    with contextlib.closing(ProcessEngine(options, record=record is not None)) as engine:
+    with contextlib.ExitStack() as stack:
+        engine = stack.enter_context(contextlib.closing(ProcessEngine(options, record=record is not None)))
         desk = Desk(engine.board, engine.telemetry, file)
         desk.set_limiter()
         if file is not None and snapshot_name != "":
@@ -258,6 +274,8 @@ def live(
             report = engine.open()
         desk.add_effects(engine.effects)
         wanted = desk.snapshot()
+        surface = stack.enter_context(controllers(desk, midi, midi_virtual))
+        learning = None if surface is None else PageLearning(surface)
         console.print(latency_table(report))
         if fade:
             # The limiter is on from the first sound; nothing else is.
@@ -268,7 +286,7 @@ def live(
         page = PageOptions(ui_bind, ui_port, ui_token_file) if ui else None
         heard = OscOptions(osc_bind, osc_port, tuple(osc_send or ())) if osc else None
         try:
-            with _interruptible() as stopping, attached(session, console, page, heard):
+            with _interruptible() as stopping, attached(session, console, page, heard, learning):
                 engine.start()
                 if fade:
                     desk.apply(wanted, fade)

@@ -18,6 +18,7 @@ COMMANDS: dict[str, str] = {
     "rig": "Write and check the file of a set, for 'rtsep live --rig'.",
     "demo": "Separate a real song as it plays and mute its vocals.",
     "devices": "List the audio devices.",
+    "midi": "List MIDI ports, watch and learn controls, show mappings.",
     "models": "List, show, add and remove models.",
     "latency": "Measure and explain the latency.",
     "doctor": "Say whether this machine can go on stage, and what to do about it.",
