@@ -208,7 +208,7 @@ def live(
     from rich.console import Console
 
     from rtsep.cli.meters import open_display, summary
-    from rtsep.cli.midi_options import PageLearning, controllers
+    from rtsep.cli.midi_options import PageLearning, controllers, parse_controllers
     from rtsep.cli.surfaces import attached
     from rtsep.cli.tables import latency_table
     from rtsep.control.desk import Desk
@@ -239,6 +239,7 @@ def live(
         fallback=fallback.value,
         effects=chains,
     )
+    touched = parse_controllers(midi, midi_virtual)
     console = Console(highlight=False)
     recorder: Recorder | None = None
     if file is not None and snapshot_name != "" and not file.is_file():
@@ -274,7 +275,7 @@ def live(
             report = engine.open()
         desk.add_effects(engine.effects)
         wanted = desk.snapshot()
-        surface = stack.enter_context(controllers(desk, midi, midi_virtual))
+        surface = stack.enter_context(controllers(desk, touched))
         learning = None if surface is None else PageLearning(surface)
         console.print(latency_table(report))
         if fade:

@@ -10,7 +10,7 @@ from rtsep.cli.errors import warn
 
 if TYPE_CHECKING:
     from rtsep.control.desk import Desk
-    from rtsep.midi.surface import Learning, Surface
+    from rtsep.midi.surface import Learning, Surface, Wanted
 
 
 class PageLearning:
@@ -45,27 +45,41 @@ class PageLearning:
         self._surface.cancel_learning()
 
 
+def parse_controllers(ports: Sequence[str] | None, virtual: Sequence[str] | None) -> list[Wanted]:
+    """What the options of a command name, with their mappings read.
+
+    Args:
+        ports: of --midi, each PORT or PORT=MAPPING.
+        virtual: of --midi-virtual, likewise, with names for ports of our own.
+
+    Raises:
+        UsageError: for what names no port, or a mapping that is none.
+    """
+    if not ports and not virtual:
+        return []
+    from rtsep.midi.surface import parse_wanted
+
+    return [parse_wanted(text) for text in ports or ()] + [
+        parse_wanted(text, virtual=True) for text in virtual or ()
+    ]
+
+
 @contextlib.contextmanager
-def controllers(
-    desk: Desk, ports: Sequence[str] | None, virtual: Sequence[str] | None, api: str | None = None
-) -> Iterator[Surface | None]:
-    """Controllers on a desk while the block lasts; None, and no MIDI at all, where none are named.
+def controllers(desk: Desk, wanted: Sequence[Wanted], api: str | None = None) -> Iterator[Surface | None]:
+    """Controllers on a desk while the block lasts; None, and no MIDI at all, where none are wanted.
 
     Args:
         desk: what they move.
-        ports: of --midi, each PORT or PORT=MAPPING.
-        virtual: of --midi-virtual, likewise, with names for ports of our own.
+        wanted: which.
         api: the MIDI system; all that answer if None.
 
     Raises:
         UsageError, DeviceError: as `rtsep.midi.surface`.
     """
-    if not ports and not virtual:
+    if not wanted:
         yield None
         return
-    from rtsep.midi.surface import Surface, parse_wanted
+    from rtsep.midi.surface import Surface
 
-    wanted = [parse_wanted(text) for text in ports or ()]
-    wanted += [parse_wanted(text, virtual=True) for text in virtual or ()]
     with Surface(desk, wanted, warn, api) as surface:
         yield surface

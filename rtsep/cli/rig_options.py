@@ -6,10 +6,6 @@ from pathlib import Path
 
 import typer
 
-from rtsep.spec import UsageError
-
-_KEYS = {"fx": "effect chains", "midi_map": "MIDI mappings"}
-
 
 def load_rig(context: typer.Context, file: Path | None) -> Path | None:
     """Called before the other options are looked at.
@@ -22,7 +18,5 @@ def load_rig(context: typer.Context, file: Path | None) -> Path | None:
         from rtsep.rig.reading import read_rig
 
         wanted = live_options(read_rig(file), file.parent)
-        for name in wanted.keys() - {option.name for option in context.command.params}:
-            raise UsageError(f"{file}: this rtsep has no {_KEYS.get(name, name)}")
         context.default_map = {**(context.default_map or {}), **wanted}
     return file

@@ -110,10 +110,13 @@ class Midi(Table):
     """Controllers.
 
     Attributes:
-        mapping: file of what moves what, seen from the rig's folder.
+        ports: names of MIDI ports or parts of them, each with its mapping: a file, seen from the rig's
+            folder, the name of one that comes with rtsep, or "" for the one that fits the port's name.
+        virtual: the same for ports that rtsep makes, for others to connect to.
     """
 
-    mapping: Path = Field(strict=False)
+    ports: dict[str, str] = Field(default_factory=dict)
+    virtual: dict[str, str] = Field(default_factory=dict)
 
 
 class Page(Table):

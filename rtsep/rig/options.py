@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from rtsep.rig.config import Rig
-from rtsep.rig.reading import model_of
+from rtsep.rig.reading import mapping_of, model_of
 
 
 def live_options(rig: Rig, folder: Path) -> dict[str, Any]:
@@ -48,7 +48,8 @@ def live_options(rig: Rig, folder: Path) -> dict[str, Any]:
         begin = f"#{rig.snapshots.begin}" if rig.snapshots.begin else "#"
         options["snapshot"] = f"{folder / rig.snapshots.file}{begin}"
     if rig.midi is not None:
-        options["midi_map"] = str(folder / rig.midi.mapping)
+        options["midi"] = _ports(rig.midi.ports, folder)
+        options["midi_virtual"] = _ports(rig.midi.virtual, folder)
     if rig.page is not None:
         token = rig.page.token_file
         options |= {"ui": True, "ui_bind": rig.page.bind, "ui_port": rig.page.port}
@@ -57,3 +58,8 @@ def live_options(rig: Rig, folder: Path) -> dict[str, Any]:
         options |= {"osc": True, "osc_bind": rig.osc.bind, "osc_port": rig.osc.port}
         options["osc_send"] = list(rig.osc.send)
     return {name: value for name, value in options.items() if value is not None and value != []}
+
+
+def _ports(ports: dict[str, str], folder: Path) -> list[str]:
+    """As `--midi` has them: PORT, or PORT=MAPPING."""
+    return [f"{port}={mapping_of(mapping, folder)}" if mapping else port for port, mapping in ports.items()]

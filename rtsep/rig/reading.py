@@ -67,10 +67,15 @@ def parse_rig(text: str, file: Path) -> Rig:
     named: list[tuple[tuple[str, ...], Path | None]] = [
         (("stems", stem, "chain"), strip.chain) for stem, strip in rig.stems.items()
     ]
-    named += [
-        (("master", "chain"), rig.master.chain),
-        (("midi", "mapping"), None if rig.midi is None else rig.midi.mapping),
-    ]
+    named.append((("master", "chain"), rig.master.chain))
+    if rig.midi is not None:
+        for kind, ports in (("ports", rig.midi.ports), ("virtual", rig.midi.virtual)):
+            # A name without a suffix is that of a mapping that comes with rtsep.
+            named += [
+                (("midi", kind, port), Path(mapping))
+                for port, mapping in ports.items()
+                if mapping.endswith(".toml")
+            ]
     if rig.snapshots is not None and rig.snapshots.begin is not None:
         named.append((("snapshots", "file"), rig.snapshots.file))
     for path, other in named:
@@ -82,6 +87,11 @@ def parse_rig(text: str, file: Path) -> Rig:
 def model_of(name: str, folder: Path) -> str:
     """A model's name as it is, or the folder of one seen from the rig's."""
     return str(folder / name) if (folder / name).is_dir() else name
+
+
+def mapping_of(name: str, folder: Path) -> str:
+    """The path of a MIDI mapping seen from the rig's folder, or the name of one that comes with rtsep."""
+    return str(folder / name) if name.endswith(".toml") else name
 
 
 def _refusal(error: ValidationError, text: str, file: Path) -> UsageError:
@@ -101,7 +111,7 @@ def _known(path: Sequence[str | int]) -> list[str]:
     if path and path[0] == "stems":
         return list(Rig.model_fields["stems"].annotation.__args__[1].model_fields)  # type: ignore[union-attr]
     if path:
-        blank = {"snapshots": {"file": "x"}, "midi": {"mapping": "x"}}.get(str(path[0]), {})
+        blank = {"snapshots": {"file": "x"}}.get(str(path[0]), {})
         whole = Rig.model_validate({"format": 1, str(path[0]): blank})
         return list(type(getattr(whole, str(path[0]))).model_fields)
     return list(Rig.model_fields)
