@@ -112,6 +112,8 @@ def draw(packages: list[ModelPackage]) -> Figure:
     return figure
 
 
+LABEL_DB = 0.5
+"""Height of a label in the lower panel."""
 _RIGHT = {"ha": "right", "fontsize": 8, "color": GREY}
 
 
@@ -121,18 +123,20 @@ def _draw_measured(axis: matplotlib.axes.Axes, packages: list[ModelPackage]) -> 
         loc="left",
         fontsize=10,
     )
-    longest = max(latency(package) for package in packages)
+    shortest = min(latency(package) for package in packages)
     for package in packages:
         scores = package.manifest.scores
-        # Labels of faster models stand to the left, or they would lie on the next one's points.
-        right = latency(package) == longest
-        for stem in STEMS:
-            if (score := scores.get(f"{stem}_sdr")) is None:
-                continue
+        # Labels of the fastest model stand to the left, or they would lie on the next one's points.
+        right = len(packages) == 1 or latency(package) > shortest
+        heights = {stem: scores[f"{stem}_sdr"] for stem in STEMS if f"{stem}_sdr" in scores}
+        lowest = float("-inf")
+        for stem, score in sorted(heights.items(), key=lambda entry: entry[1]):
             axis.plot(latency(package), score, "D", color=COLOURS[stem])
+            # Labels of scores that lie close together are pushed apart.
+            lowest = max(score, lowest + LABEL_DB)
             axis.annotate(
                 f"{package.name}: {stem} {score:.1f}",
-                (latency(package), score),
+                (latency(package), lowest),
                 (9 if right else -9, -3),
                 ha="left" if right else "right",
                 textcoords="offset points",

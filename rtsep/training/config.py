@@ -264,6 +264,23 @@ class MonitorConfig(Strict):
     report: bool = True
 
 
+class StreamConfig(BaseModel):
+    """What differs when the run is exported under one name: fields of `[network]`, and
+
+    Attributes:
+        favour_vocals: in place of the release's.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    favour_vocals: float | None = Field(default=None, ge=-6.0, le=6.0)
+
+    @property
+    def network(self) -> dict[str, Any]:
+        """The fields of `[network]`."""
+        return dict(self.model_extra or {})
+
+
 class ReleaseConfig(Strict):
     """What is done to the trained weights before they ship.
 
@@ -276,7 +293,7 @@ class ReleaseConfig(Strict):
     """
 
     favour_vocals: float = Field(default=0.0, ge=-6.0, le=6.0)
-    streams: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    streams: dict[str, StreamConfig] = Field(default_factory=dict)
 
 
 class TrainConfig(Strict):

@@ -156,10 +156,10 @@ def _write_int8(source: Path, target: Path) -> None:
     """Weights in eight bits, one scale a column; activations are quantised as they come.
 
     This is ONNX Runtime's dynamic quantisation. Convolutions stay as they are: its eight-bit ones are
-    slower than its own in float32.
+    slower than its own in float32. So do stacks of matrices, one a group of bands, which it cannot quantise.
     """
     model = onnx.load(str(source))
-    nodes = [node.name for node in _layers(model, source, ("MatMul", "Gemm"))]
+    nodes = [node.name for node in _layers(model, source, ("MatMul", "Gemm"), matrices=True)]
     # It recommends a simplification that the session does in any case, by way of the root logger.
     logging.disable(logging.WARNING)
     try:
@@ -229,15 +229,17 @@ def _copy(source: Path, target: Path) -> None:
 _WRITERS = {"float32": _copy, "float16": _write_float16, "int8": _write_int8}
 
 
-def _layers(model: Any, source: Path, operators: tuple[str, ...]) -> list[Any]:
-    """Nodes of these operators whose second input is a large float32 weight of the model's own.
+def _layers(model: Any, source: Path, operators: tuple[str, ...], matrices: bool = False) -> list[Any]:
+    """Nodes of these operators whose second input is a large float32 weight (a matrix) of the model's own.
 
     Filterbanks are constants of the graph, no initializers, and are left out by that.
     """
     large = {
         tensor.name
         for tensor in model.graph.initializer
-        if tensor.data_type == TensorProto.FLOAT and np.prod(tensor.dims) >= SMALLEST
+        if tensor.data_type == TensorProto.FLOAT
+        and np.prod(tensor.dims) >= SMALLEST
+        and (not matrices or len(tensor.dims) == 2)
     }
     found = [node for node in model.graph.node if node.op_type in operators and node.input[1] in large]
     if not found:

@@ -9,7 +9,7 @@ from rtsep.separators.mask_network import MaskNetwork
 from rtsep.separators.open_unmix import OpenUnmix
 from rtsep.separators.registry import AnyPackage, ModelPackage
 from rtsep.spec import UsageError
-from rtsep.training.config import TrainConfig
+from rtsep.training.config import StreamConfig, TrainConfig
 from rtsep.training.corpus import load_validation
 from rtsep.training.export import export, export_offline
 from rtsep.training.loop import BEST, CHECKPOINT, Report, Trainer, validate
@@ -37,11 +37,13 @@ def release(config: TrainConfig, command: str, target: Path, about: str, report:
     if not (trainer.folder / checkpoint).exists():
         raise UsageError(f"nothing has been trained in {trainer.folder}")
     trainer.load(checkpoint)
-    network = trainer.averaged(config.release.streams.get(target.name))
-    if config.release.favour_vocals:
+    stream = config.release.streams.get(target.name, StreamConfig())
+    network = trainer.averaged(stream.network)
+    favour = config.release.favour_vocals if stream.favour_vocals is None else stream.favour_vocals
+    if favour:
         if not isinstance(network, MaskNetwork):
             raise UsageError("[release] favour_vocals: only a network that decides masks can be in doubt")
-        network.favour("vocals", config.release.favour_vocals)
+        network.favour("vocals", favour)
     spec = network.spec
     scores: dict[str, float] = {}
     tracks = load_validation(config.data, spec.sample_rate)
@@ -63,7 +65,7 @@ def release(config: TrainConfig, command: str, target: Path, about: str, report:
             "minutes": round(minutes, 1),
             "batch": config.optimiser.batch,
             "seconds": config.optimiser.seconds,
-            "favour_vocals": config.release.favour_vocals,
+            "favour_vocals": favour,
         },
         "overwrite": True,
     }

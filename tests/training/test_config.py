@@ -52,7 +52,7 @@ def test_the_configs_that_come_with_rtsep_are_good(path: Path) -> None:
     assert config.name == path.stem
     make_network(config)
     for stream in config.release.streams.values():
-        make_network(config.model_copy(update={"network": config.network | stream}))
+        make_network(config.model_copy(update={"network": config.network | stream.network}))
 
 
 @pytest.mark.parametrize(
