@@ -207,7 +207,7 @@ def test_a_server_that_dies_is_one_line_and_the_recording_is_kept(models: str, t
     ("arguments", "code", "message"),
     [
         (["--output", "no such device"], 6, "device"),
-        (["--model", "no-such-model"], 4, "no model is called 'no-such-model'; there are: live"),
+        (["--model", "no-such-model"], 4, "no model is called 'no-such-model'; there are: "),
         (["--gain", "vocals=loud"], 2, "'loud' is not a number of dB"),
         (["--null", "--gain", "vocals=13"], 2, "13.0 dB is not between -inf and +12"),
         (["--mute", "choir"], 2, "--mute choir: this model has vocals, drums, bass, other"),
