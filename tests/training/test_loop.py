@@ -306,8 +306,7 @@ def test_scores_of_known_stems(
         assert mix.shape == (1, 2, 3 * RATE)
         return torch.from_numpy(np.float32(share * truth))[None]
 
-    network.spec = SimpleNamespace(sample_rate=RATE)  # type: ignore[attr-defined]
-    network.domain = "spectrum"  # type: ignore[attr-defined]
+    network.spec = SimpleNamespace(sample_rate=RATE, hop=100, algorithmic_latency=0)  # type: ignore[attr-defined]
     scores = validate(cast(TrainableNetwork, network), [Track("song", "root", stems)])
     assert scores["vocals_sdr"] == pytest.approx(sdr, abs=0.1)
     assert scores["drums_sdr"] == pytest.approx(sdr, abs=0.1)
@@ -328,8 +327,7 @@ def test_damage_is_scored_where_the_voice_rests(corpus: Path, tmp_path: Path) ->
         stems[:, 0] = 0.1 * mix
         return stems
 
-    network.spec = SimpleNamespace(sample_rate=RATE)  # type: ignore[attr-defined]
-    network.domain = "spectrum"  # type: ignore[attr-defined]
+    network.spec = SimpleNamespace(sample_rate=RATE, hop=100, algorithmic_latency=0)  # type: ignore[attr-defined]
     assert validate(cast(TrainableNetwork, network), [quiet])["damage"] == pytest.approx(-20.0, abs=1e-3)
 
 
