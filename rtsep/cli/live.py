@@ -103,7 +103,7 @@ def live(
         typer.Option(
             "--fx",
             metavar="STEM=FILE",
-            help="Put a stem, or master, through a chain of effects: see docs/effects.md. May be repeated.",
+            help="Put a stem, bus or master through a chain of effects (docs/effects.md). May be repeated.",
         ),
     ] = None,
     record: Annotated[

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from rtsep.effects.chainfile import load_chain
-from rtsep.effects.parameters import MASTER
+from rtsep.effects.parameters import BUS, MASTER
 from rtsep.spec import UsageError
 
 
@@ -66,14 +66,16 @@ def parse_out_map(given: Iterable[str], stems: tuple[str, ...]) -> dict[str, tup
 
 
 def parse_effects(given: Iterable[str], stems: tuple[str, ...]) -> dict[str, str]:
-    """Chain files by stem or "master", from texts such as "vocals=chain.toml". The files are checked.
+    """Chain files by stem, "bus" or "master", from texts such as "vocals=chain.toml". The files are checked.
 
     Raises:
         UsageError: as `parse_gains`, and for a chain file that is missing or wrong.
     """
     chains: dict[str, str] = {}
     for text in given:
-        owner, file = _split("--fx", text, (*stems, MASTER), chains, "STEM=FILE, such as vocals=chain.toml")
+        owner, file = _split(
+            "--fx", text, (*stems, BUS, MASTER), chains, "STEM=FILE, such as vocals=chain.toml"
+        )
         load_chain(file)
         # The engine runs in a process of its own.
         chains[owner] = str(Path(file).absolute())

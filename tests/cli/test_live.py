@@ -416,6 +416,6 @@ def test_a_chain_that_is_wrong_is_told_before_anything_starts(models: str, tmp_p
     chain.write_text("[[plugin]]\ntype = 'Reverb'\nparameters = {room_size = 2}\n")
     failed = rtsep("live", "--null", "--fx", f"vocals={chain}")
     assert failed.returncode == 2 and f"{chain}: plugin 1: Reverb: room_size = 2 is not" in one_line(failed)
-    assert "--fx piano: this model has vocals, drums, bass, other, master" in one_line(
+    assert "--fx piano: this model has vocals, drums, bass, other, bus, master" in one_line(
         rtsep("live", "--fx", "piano=x.toml")
     )
