@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from rtsep.control.desk import Desk
 from rtsep.effects.chainfile import ChainFile, load_chain, save_chain
 from rtsep.effects.stage import EffectStage
 from rtsep.engine.inprocess import InProcessEngine
@@ -88,6 +89,21 @@ def test_a_chain_acts_on_its_stem_alone_and_bypass_on_all(files: dict[str, Path]
     assert np.abs(heard - (1.0 - 2.0 * SHARES[0]) * due)[:, : changed - 2048].max() < 1e-4
     assert np.abs(heard - due)[:, changed + 2048 :].max() < 1e-4
     assert np.abs(np.diff(heard)).max() < 1.1 * np.abs(np.diff(due)).max() + 2.0 * SHARES[0] * 0.5 / 256
+
+
+def test_what_is_sent_to_the_bus_comes_back_through_its_chain(tmp_path: Path) -> None:
+    save_chain(ChainFile(plugin=(entry("Invert"),)), tmp_path / "bus.toml")
+    stream = StandIn()
+    audio = sine(RATE)
+
+    def prepare(engine: InProcessEngine) -> None:
+        Desk(engine.board).set_send(stream.spec.stems[0], 0.0)
+
+    bus = stage({"bus": tmp_path / "bus.toml"}, stream)
+    heard, _, latency = through_file(stream.as_stream(), audio, effects=bus, prepare=prepare)
+    due = delayed(audio, latency, heard.shape[1])
+    # Sent whole and returned upside down, the stem is gone.
+    assert np.abs(heard - (1.0 - SHARES[0]) * due)[:, latency + 2048 :].max() < 1e-4
 
 
 def test_parameters_move_while_it_plays(files: dict[str, Path]) -> None:
