@@ -10,6 +10,7 @@ by what the shares weigh. Started without torchrun there is one process, and not
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -138,6 +139,11 @@ def join_processes(device: str) -> Iterator[Processes]:
         why = (str(error).splitlines() or ["unknown"])[0]
         raise UsageError(f"the {world} processes do not find each other: {why}") from None
     try:
-        yield Processes(rank, world, local, place)
+        processes = Processes(rank, world, local, place)
+        yield processes
+        # One that left early would tear down connections on which the others still work.
+        processes.wait()
     finally:
+        # What averages gradients has threads of its own, which must end before the connections do.
+        gc.collect()
         distributed.destroy_process_group()
