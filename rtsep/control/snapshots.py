@@ -10,14 +10,13 @@ format = 1
 from __future__ import annotations
 
 import math
-import os
 import re
-import tempfile
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
 from rtsep.control.parameters import Value
+from rtsep.io.textfiles import replace_text
 from rtsep.spec import UsageError
 
 FORMAT = 1
@@ -81,17 +80,8 @@ def write_snapshots(file: Path, snapshots: Mapping[str, Snapshot]) -> None:
         lines += [f'"{address}" = {_toml(value)}' for address, value in values.items()]
     text = "\n".join(lines) + "\n"
     try:
-        handle, temporary = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)
+        replace_text(file, text, mode=0o600)
     except OSError as error:
-        raise UsageError(f"{file}: cannot be written: {error.strerror}") from None
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as sink:
-            sink.write(text)
-            sink.flush()
-            os.fsync(sink.fileno())
-        os.replace(temporary, file)
-    except OSError as error:
-        Path(temporary).unlink(missing_ok=True)
         raise UsageError(f"{file}: cannot be written: {error.strerror}") from None
 
 

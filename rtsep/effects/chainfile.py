@@ -5,8 +5,6 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-import os
-import secrets
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +13,7 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from rtsep.effects.catalogue import BUILT_IN, Range
+from rtsep.io.textfiles import replace_text
 from rtsep.spec import AudioFileError, UsageError
 
 Value = bool | float | str
@@ -139,17 +138,10 @@ def save_chain(chain: ChainFile, path: str | Path) -> None:
         AudioFileError: when it cannot be written.
     """
     path = Path(path)
-    hidden = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
-        with hidden.open("x", encoding="utf-8") as file:
-            file.write(chain_text(chain))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(hidden, path)
+        replace_text(path, chain_text(chain))
     except OSError as error:
         raise AudioFileError(f"{path}: cannot be written: {error.strerror}") from None
-    finally:
-        hidden.unlink(missing_ok=True)
 
 
 def chain_text(chain: ChainFile) -> str:

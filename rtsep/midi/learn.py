@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import tempfile
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rtsep.io.textfiles import replace_text
 from rtsep.midi.decode import LSB_OFFSET, Event, Order
 from rtsep.midi.mapping import FORMAT, MappingFile, read_mapping
 from rtsep.spec import UsageError
@@ -191,16 +189,6 @@ def _control(entry: Mapping[str, Any], channel: int | None) -> tuple[Any, ...]:
 
 def _write(file: Path, text: str) -> None:
     try:
-        handle, temporary = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)
+        replace_text(file, text, mode=0o600)
     except OSError as error:
-        raise UsageError(f"{file}: cannot be written: {error.strerror}") from None
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as sink:
-            sink.write(text)
-            sink.flush()
-            os.fsync(sink.fileno())
-        os.replace(temporary, file)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
         raise UsageError(f"{file}: cannot be written: {error.strerror}") from None

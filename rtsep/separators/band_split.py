@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rtsep.separators.chrono import spread_memory
+from rtsep.separators.lstm_cell import lstm_step
 from rtsep.separators.mask_network import MaskConfig, MaskNetwork
 from rtsep.separators.network import State
 
@@ -113,10 +114,7 @@ class BandSplit(MaskNetwork):
         return self._run(features, None)[0]
 
     def decide_once(self, features: Tensor, state: State) -> tuple[Tensor, State]:
-        """See `MaskNetwork.decide_once`.
-
-        The equations of the layers along time are written out, so that the graph holds plain matrix products.
-        """
+        """See `MaskNetwork.decide_once`."""
         x = self._encode(features)
         h_next, c_next = [], []
         blocks: Any = self.blocks
@@ -197,12 +195,7 @@ class _Block(nn.Module):
 
     def step(self, x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """One frame of `forward`: (batch, groups, features)."""
-        time: Any = self.time
-        gates = functional.linear(self.time_norm(x), time.weight_ih_l0, time.bias_ih_l0 + time.bias_hh_l0)
-        gates = gates + functional.linear(h, time.weight_hh_l0)
-        i, f, g, o = gates.chunk(4, dim=-1)
-        c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
-        h = torch.sigmoid(o) * torch.tanh(c)
+        h, c = lstm_step(self.time, self.time_norm(x), h, c)
         x = x + self.time_out(h)
         return x + self._across(x), h, c
 

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rtsep.separators.chrono import spread_memory
+from rtsep.separators.lstm_cell import lstm_step
 from rtsep.separators.mask_network import MaskConfig, MaskNetwork
 from rtsep.separators.network import State
 
@@ -76,20 +77,13 @@ class CausalLSTM(MaskNetwork):
         return self._decode(skip, hidden), {"h": torch.cat(h_next), "c": torch.cat(c_next)}
 
     def decide_once(self, features: Tensor, state: State) -> tuple[Tensor, State]:
-        """See `MaskNetwork.decide_once`.
-
-        The LSTM's equations are written out, so that the exported graph holds plain matrix products.
-        """
+        """See `MaskNetwork.decide_once`."""
         hidden = skip = self._encode(features)
         h_next, c_next = [], []
         # To a type checker any attribute of a module may be a module itself.
         lstms: Any = self.recurrence
         for layer, lstm in enumerate(lstms):
-            gates = functional.linear(hidden, lstm.weight_ih_l0, lstm.bias_ih_l0 + lstm.bias_hh_l0)
-            gates = gates + functional.linear(state["h"][layer], lstm.weight_hh_l0)
-            i, f, g, o = gates.chunk(4, dim=-1)
-            cell = torch.sigmoid(f) * state["c"][layer] + torch.sigmoid(i) * torch.tanh(g)
-            hidden = torch.sigmoid(o) * torch.tanh(cell)
+            hidden, cell = lstm_step(lstm, hidden, state["h"][layer], state["c"][layer])
             h_next.append(hidden)
             c_next.append(cell)
         return self._decode(skip, hidden), {"h": torch.stack(h_next), "c": torch.stack(c_next)}

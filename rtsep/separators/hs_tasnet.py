@@ -30,6 +30,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn import functional
 
+from rtsep.separators.lstm_cell import lstm_step
 from rtsep.separators.network import CausalNetwork, State
 from rtsep.spec import STEMS, StreamSpec
 
@@ -99,14 +100,8 @@ class _Past:
         self._cell: list[Tensor] = []
 
     def advance(self, lstm: nn.LSTM, x: Tensor) -> Tensor:
-        """One frame (batch, 1, width), the equations written out: a graph then holds plain products."""
-        h, c = next(self._before)
-        w: Any = lstm
-        gates = functional.linear(x[:, 0], w.weight_ih_l0, w.bias_ih_l0 + w.bias_hh_l0)
-        gates = gates + functional.linear(h, w.weight_hh_l0)
-        i, f, g, o = gates.chunk(4, dim=-1)
-        cell = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
-        hidden = torch.sigmoid(o) * torch.tanh(cell)
+        """One frame (batch, 1, width)."""
+        hidden, cell = lstm_step(lstm, x[:, 0], *next(self._before))
         self._hidden.append(hidden)
         self._cell.append(cell)
         return hidden.unsqueeze(1)
