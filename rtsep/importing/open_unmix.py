@@ -98,7 +98,7 @@ def convert(source: Source, folder: Path, **about: Any) -> OfflinePackage:
             )
         weights[name] = tensor.to(wanted[name].dtype).contiguous()
     # Other entries are left behind: early versions saved the window of their own transform, and the rate.
-    package = write_offline(folder, config, weights, **about)
+    package = write_offline(folder, OpenUnmix, config, weights, **about)
     _try(package, config)
     return package
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib import import_module
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from pydantic import BaseModel, ValidationError
 from safetensors import SafetensorError
@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from rtsep.separators.network import CausalNetwork
-from rtsep.separators.open_unmix import OpenUnmix, OpenUnmixConfig
+from rtsep.separators.offline_network import OfflineNetwork
 from rtsep.separators.registry import AnyPackage, ModelPackage, OfflinePackage
 from rtsep.spec import ModelError
 
@@ -31,7 +31,7 @@ _ARCHITECTURES: dict[str, _Entry] = {
     "hs-tasnet": _Entry("rtsep.separators.hs_tasnet", "HSTasNet", "HSTasNetConfig"),
 }
 _OFFLINE: dict[str, _Entry] = {
-    OpenUnmix.architecture: _Entry("rtsep.separators.open_unmix", "OpenUnmix", "OpenUnmixConfig"),
+    "umx-reference": _Entry("rtsep.separators.open_unmix", "OpenUnmix", "OpenUnmixConfig"),
 }
 
 
@@ -82,7 +82,7 @@ def classes(architecture: str) -> tuple[type[nn.Module], type[BaseModel]]:
     return getattr(module, entry.network), getattr(module, entry.config)
 
 
-def load_any(package: AnyPackage) -> CausalNetwork | OpenUnmix:
+def load_any(package: AnyPackage) -> CausalNetwork | OfflineNetwork:
     """The network of a model folder of either kind; see `load_weights` and `load_offline`."""
     return load_weights(package) if isinstance(package, ModelPackage) else load_offline(package)
 
@@ -108,7 +108,7 @@ def load_weights(package: ModelPackage) -> CausalNetwork:
     return network
 
 
-def load_offline(package: OfflinePackage) -> OpenUnmix:
+def load_offline(package: OfflinePackage) -> OfflineNetwork:
     """The network of an offline model's folder, in evaluation mode, on the CPU.
 
     Raises:
@@ -116,12 +116,14 @@ def load_offline(package: OfflinePackage) -> OpenUnmix:
             that the manifest describes, or that network's stems are not the manifest's.
     """
     manifest = package.manifest
-    if manifest.architecture != OpenUnmix.architecture:
+    if manifest.architecture not in _OFFLINE:
         raise ModelError(
             f"{package.root}: no offline architecture is called '{manifest.architecture}'; "
-            f"there is: {OpenUnmix.architecture}"
+            f"there are: {', '.join(sorted(_OFFLINE))}"
         )
-    network = OpenUnmix(_config(OpenUnmixConfig, manifest.architecture, manifest.config)).eval()
+    network_class, config_class = classes(manifest.architecture)
+    parsed = _config(config_class, manifest.architecture, manifest.config)
+    network = cast(OfflineNetwork, network_class(parsed)).eval()
     if network.spec != manifest.spec:
         raise ModelError(
             f"{package.root}: the manifest says {manifest.spec}, its config makes {network.spec}"

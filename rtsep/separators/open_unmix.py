@@ -15,8 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
+from rtsep.separators.offline_network import OfflineNetwork
 from rtsep.separators.wiener import wiener
-from rtsep.spec import STEMS, AudioSpec
+from rtsep.spec import STEMS
 
 RESIDUAL = "residual"
 """Name of the additional stem: what the networks leave of the mixture."""
@@ -120,7 +121,7 @@ class TargetNetwork(nn.Module):
         return (mask * mix).permute(0, 2, 3, 1)
 
 
-class OpenUnmix(nn.Module):
+class OpenUnmix(OfflineNetwork):
     """All stems of a song from its waveform.
 
     Attributes:
@@ -130,13 +131,12 @@ class OpenUnmix(nn.Module):
     """
 
     architecture = "umx-reference"
+    title = "Open-Unmix"
     window: Tensor
     config: OpenUnmixConfig
 
     def __init__(self, config: OpenUnmixConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.spec = AudioSpec(config.sample_rate, config.channels, config.stems)
+        super().__init__(config)
         self.targets = nn.ModuleDict({name: TargetNetwork(config) for name in config.targets})
         # Not a weight: it follows the model to a GPU, and files do not carry it.
         self.register_buffer("window", torch.hann_window(config.frame), persistent=False)
@@ -161,7 +161,7 @@ class OpenUnmix(nn.Module):
         return waves.unflatten(0, (batch, len(self.targets), channels))
 
     @torch.no_grad()
-    def normalise_input(self, mixes: Tensor) -> None:
+    def begin(self, mixes: Tensor) -> None:
         """Take each bin's mean and spread from mixtures (batch, channels, samples), as the package does."""
         magnitudes = self._analyse(mixes.flatten(0, 1)).abs()[:, : self.config.bins]
         bins = magnitudes.transpose(0, 1).flatten(1)

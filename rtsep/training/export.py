@@ -18,7 +18,7 @@ from rtsep.backends.onnx import OnnxBackend
 from rtsep.separators.manifest import MANIFEST_NAME, Files, Manifest, StateEntry, Window
 from rtsep.separators.network import CausalNetwork, State
 from rtsep.separators.offline_folder import write_offline
-from rtsep.separators.open_unmix import OpenUnmix
+from rtsep.separators.offline_network import OfflineNetwork
 from rtsep.separators.registry import ModelPackage, OfflinePackage, describe_file, read_package
 from rtsep.spec import ModelError
 
@@ -93,7 +93,7 @@ def export(
 
 
 def export_offline(
-    network: OpenUnmix, root: Path, name: str, *, overwrite: bool = False, **about: Any
+    network: OfflineNetwork, root: Path, name: str, *, overwrite: bool = False, **about: Any
 ) -> OfflinePackage:
     """Write the folder of an offline model, `root/name`, whole or not at all, and return it.
 
@@ -115,7 +115,7 @@ def export_offline(
         folder = Path(scratch) / name
         folder.mkdir()
         weights = {key: value.cpu().contiguous().clone() for key, value in network.state_dict().items()}
-        write_offline(folder, network.config, weights, **about)
+        write_offline(folder, type(network), network.config, weights, **about)
         _move_into_place(folder, target, Path(scratch))
     package = read_package(target)
     assert isinstance(package, OfflinePackage)

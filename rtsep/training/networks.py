@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import cast
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import ValidationError
 from torch import Tensor
 
+from rtsep.engine.chunks import ChunkedFeed
 from rtsep.separators.catalogue import classes, load_any
 from rtsep.separators.mask_network import MaskNetwork
 from rtsep.separators.network import CausalNetwork
-from rtsep.separators.open_unmix import OpenUnmix
+from rtsep.separators.offline_network import OfflineNetwork
 from rtsep.separators.registry import read_package
 from rtsep.spec import STEMS, ModelError, UsageError
 from rtsep.training.config import TrainConfig
@@ -20,7 +23,7 @@ from rtsep.training.objective import Autocast, MaskObjective, Objective, Wavefor
 PIECE_SECONDS, PAST_SECONDS = 30.0, 15.0
 """What a waveform network hears of a song at once when it is scored, and what it hears before that."""
 
-TrainableNetwork = CausalNetwork | OpenUnmix
+TrainableNetwork = CausalNetwork | OfflineNetwork
 """What can be trained: whatever the catalogue has."""
 
 
@@ -88,12 +91,14 @@ def take_weights(network: TrainableNetwork, config: TrainConfig) -> None:
 def separate(network: TrainableNetwork, mix: Tensor) -> Tensor:
     """Stems of a whole song: (channels, samples) to (stems, channels, samples).
 
-    Networks with frames of a millisecond have millions of them in a song: these hear it in pieces, each after
-    so much of its past that what lies before that hardly matters.
+    Offline networks hear it in the chunks in which `rtsep separate` gives it to them. Causal networks with
+    frames of a millisecond have millions of them in a song: these hear it in pieces, each after so much of
+    its past that what lies before that hardly matters.
     """
-    if isinstance(network, OpenUnmix):
-        # It filters a song as a whole, and takes one at a time.
-        return cast(Tensor, network(mix))
+    if isinstance(network, OfflineNetwork):
+        feed = ChunkedFeed(_Chunks(network, mix.device))
+        song = np.ascontiguousarray(mix.cpu().numpy(), dtype=np.float32)
+        return torch.from_numpy(np.concatenate([feed.push(song), feed.finish()], axis=-1)).to(mix.device)
     if isinstance(network, MaskNetwork):
         return network.separate(mix[None])[0]
     spec = network.spec
@@ -108,3 +113,24 @@ def separate(network: TrainableNetwork, mix: Tensor) -> Tensor:
         heard = network(mix[None, :, start - before : start + piece + spec.algorithmic_latency])[0]
         pieces.append(heard[..., before : before + piece])
     return torch.cat(pieces, dim=-1)
+
+
+class _Chunks:
+    """An offline network that is still being trained, as `ChunkedFeed` takes a finished one."""
+
+    def __init__(self, network: OfflineNetwork, device: torch.device) -> None:
+        self.spec = network.spec
+        self.chunk = round(network.chunk_seconds * network.spec.sample_rate)
+        self.overlap = round(network.overlap_seconds * network.spec.sample_rate)
+        self._network = network
+        self._device = device
+
+    def separate(self, mix: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Stems of one chunk."""
+        stems: Tensor = self._network(torch.from_numpy(mix).to(self._device))
+        result: NDArray[np.float32] = stems.cpu().numpy()
+        return result
+
+    def close(self) -> None:
+        """Nothing to let go of: the network is the run's."""
+        return

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from rtsep.separators.mask_network import MaskNetwork
-from rtsep.separators.open_unmix import OpenUnmix
+from rtsep.separators.offline_network import OfflineNetwork
 from rtsep.training.losses import Scene, weighted
 from rtsep.training.mask_loss import loss as mask_loss
 from rtsep.training.mixing import Example
@@ -159,7 +159,11 @@ class WaveformObjective:
         scene = Scene(estimate, batch.parts, mix, self._segment)
         values = weighted(scene, mix - stems.sum(dim=1), self._terms)
         importance = self._importance(batch.groups)
-        return (values * importance).sum() / importance.sum()
+        loss: Tensor = (values * importance).sum() / importance.sum()
+        if isinstance(network, OfflineNetwork):
+            own = network.own_loss(stems, batch.parts, batch.groups)
+            loss = loss if own is None else loss + own
+        return loss
 
     def begin(self, network: nn.Module, batches: Sequence[Waveforms]) -> None:
         """As the architecture's authors begin: inputs normalised by the data's mean and spread."""
@@ -168,8 +172,8 @@ class WaveformObjective:
             if isinstance(network, MaskNetwork):
                 frames = torch.view_as_real(network.analyse(mixes))
                 _normalise_masks(network, network.features(frames).flatten(0, 1))
-            elif isinstance(network, OpenUnmix):
-                network.normalise_input(mixes)
+            elif isinstance(network, OfflineNetwork):
+                network.begin(mixes)
 
     def _importance(self, groups: Tensor) -> Tensor:
         return groups.amax(dim=2) * (1.0 + (self._vocals - 1.0) * groups[:, :, 0])
@@ -178,9 +182,9 @@ class WaveformObjective:
 def stems_of(network: nn.Module, mix: Tensor) -> Tensor:
     """A batch of mixtures (batch, channels, samples) to stems (batch, stems, channels, samples).
 
-    Open-Unmix is trained without its Wiener filter, on the estimates that go into it.
+    Offline networks are trained without what follows them, such as Open-Unmix's Wiener filter.
     """
-    stems: Tensor = network.estimate(mix) if isinstance(network, OpenUnmix) else network(mix)
+    stems: Tensor = network.estimate(mix) if isinstance(network, OfflineNetwork) else network(mix)
     return stems
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from rtsep.separators.mask_network import MaskNetwork
-from rtsep.separators.open_unmix import OpenUnmix
+from rtsep.separators.offline_network import OfflineNetwork
 from rtsep.separators.registry import AnyPackage, ModelPackage
 from rtsep.spec import UsageError
 from rtsep.training.config import StreamConfig, TrainConfig
@@ -71,7 +71,7 @@ def release(config: TrainConfig, command: str, target: Path, about: str, report:
     }
     title = kind[0].upper() + kind[1:]
     package: AnyPackage
-    if isinstance(network, OpenUnmix):
+    if isinstance(network, OfflineNetwork):
         package = export_offline(network, target.parent, target.name, title=f"{title}, offline", **about_it)
     else:
         milliseconds = 1000.0 * network.spec.algorithmic_latency / spec.sample_rate
@@ -88,9 +88,8 @@ KINDS = {
     "conv-tasnet": "causal Conv-TasNet",
     "cadenza-tasnet": "causal Conv-TasNet of the Cadenza challenges",
     "hs-tasnet": "HS-TasNet",
-    "umx-reference": "Open-Unmix",
 }
-"""Architectures, as people call them."""
+"""Causal architectures, as people call them; offline networks know their own titles."""
 
 
 MEANING = {
