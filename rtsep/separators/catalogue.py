@@ -31,6 +31,9 @@ _ARCHITECTURES: dict[str, _Entry] = {
     "hs-tasnet": _Entry("rtsep.separators.hs_tasnet", "HSTasNet", "HSTasNetConfig"),
 }
 _OFFLINE: dict[str, _Entry] = {
+    "band-split-offline": _Entry(
+        "rtsep.separators.band_split_offline", "BandSplitOffline", "BandSplitConfig"
+    ),
     "umx-reference": _Entry("rtsep.separators.open_unmix", "OpenUnmix", "OpenUnmixConfig"),
 }
 

@@ -233,3 +233,9 @@ class MaskNetwork(CausalNetwork):
         mid = masks[:, :, :, 0] * (left + right).unsqueeze(2)
         side = masks[:, :, :, 1] * (left - right).unsqueeze(2)
         return 0.5 * torch.stack((mid + side, mid - side), dim=3)
+
+
+def masks_of(network: nn.Module) -> MaskNetwork | None:
+    """What decides masks in a network: itself, or its part of that name; None where nothing does."""
+    part = network if isinstance(network, MaskNetwork) else getattr(network, "masks", None)
+    return part if isinstance(part, MaskNetwork) else None

@@ -11,8 +11,10 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from rtsep.engine.chunks import ChunkedFeed
+from rtsep.separators.band_split import BandSplit
+from rtsep.separators.band_split_offline import BandSplitOffline
 from rtsep.separators.catalogue import classes, load_any
-from rtsep.separators.mask_network import MaskNetwork
+from rtsep.separators.mask_network import MaskNetwork, masks_of
 from rtsep.separators.network import CausalNetwork
 from rtsep.separators.offline_network import OfflineNetwork
 from rtsep.separators.registry import read_package
@@ -47,8 +49,9 @@ def make_network(config: TrainConfig) -> TrainableNetwork:
     network = cast(TrainableNetwork, network_class(sizes))
     if network.spec.channels != 2 or network.spec.stems != STEMS:
         raise UsageError(f"[network] only stereo networks for {', '.join(STEMS)} can be trained so far")
-    if isinstance(network, MaskNetwork):
-        network.dropout = config.optimiser.dropout
+    masks = masks_of(network)
+    if masks is not None:
+        masks.dropout = config.optimiser.dropout
     elif config.optimiser.dropout:
         raise UsageError(f"[optimiser] dropout: {config.architecture} has none")
     return network.train()
@@ -60,7 +63,7 @@ def decides_masks(config: TrainConfig, network: TrainableNetwork) -> bool:
     Raises:
         UsageError: when it is asked for and the network decides none.
     """
-    masks = isinstance(network, MaskNetwork)
+    masks = masks_of(network) is not None
     if config.loss.objective == "masks" and not masks:
         raise UsageError(f"[loss] objective: {config.architecture} decides no masks; it learns by 'waveform'")
     if config.loss.objective == "auto":
@@ -71,17 +74,26 @@ def decides_masks(config: TrainConfig, network: TrainableNetwork) -> bool:
 def make_objective(config: TrainConfig, network: TrainableNetwork, autocast: Autocast) -> Objective[object]:
     """What the run learns by; see `decides_masks`."""
     if decides_masks(config, network):
-        assert isinstance(network, MaskNetwork)
-        return cast(Objective[object], MaskObjective(network, autocast, config.optimiser.windows))
+        masks = masks_of(network)
+        assert masks is not None
+        return cast(Objective[object], MaskObjective(masks, autocast, config.optimiser.windows))
     terms = config.loss.terms() or {"l1": 1.0}
     rate = network.spec.sample_rate
     return cast(Objective[object], WaveformObjective(terms, config.loss.vocals, rate, autocast))
 
 
 def take_weights(network: TrainableNetwork, config: TrainConfig) -> None:
-    """Begin with a finished model of the same configuration, `start_from`. Raises ModelError, UsageError."""
+    """Begin with a finished model, `start_from`, of the same configuration; or grow from a causal one.
+
+    Raises:
+        ModelError: when it cannot be read, or nothing can grow from it.
+        UsageError: when it is another kind of network.
+    """
     assert config.start_from is not None
     model = load_any(read_package(config.start_from))
+    if isinstance(network, BandSplitOffline) and isinstance(model, BandSplit):
+        network.grow(model)
+        return
     if type(model) is not type(network) or model.config != network.config:
         raise UsageError(f"{config.start_from} is not of this run's [network]; it cannot start from there")
     network.load_state_dict(model.state_dict())

@@ -17,7 +17,7 @@ from typing import Any, Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
-from rtsep.separators.mask_network import MaskNetwork
+from rtsep.separators.mask_network import MaskNetwork, masks_of
 from rtsep.separators.offline_network import OfflineNetwork
 from rtsep.training.losses import Scene, weighted
 from rtsep.training.mask_loss import loss as mask_loss
@@ -97,9 +97,10 @@ class MaskObjective:
 
     def loss(self, network: nn.Module, batch: Statistics) -> Tensor:
         """Mean level of the error, dB of the mixture."""
-        assert isinstance(network, MaskNetwork)
+        masks = masks_of(network)
+        assert masks is not None
         with self._autocast():
-            logits = network.decide_phase(batch.features)
+            logits = masks.decide_phase(batch.features)
         return mask_loss(logits, batch, self._segment)
 
     def begin(self, network: nn.Module, batches: Sequence[Statistics]) -> None:
@@ -169,9 +170,10 @@ class WaveformObjective:
         """As the architecture's authors begin: inputs normalised by the data's mean and spread."""
         mixes = torch.cat([batch.parts.sum(dim=1) for batch in batches])
         with torch.no_grad():
-            if isinstance(network, MaskNetwork):
-                frames = torch.view_as_real(network.analyse(mixes))
-                _normalise_masks(network, network.features(frames).flatten(0, 1))
+            masks = masks_of(network)
+            if masks is not None:
+                frames = torch.view_as_real(masks.analyse(mixes))
+                _normalise_masks(masks, masks.features(frames).flatten(0, 1))
             elif isinstance(network, OfflineNetwork):
                 network.begin(mixes)
 
@@ -189,9 +191,10 @@ def stems_of(network: nn.Module, mix: Tensor) -> Tensor:
 
 
 def _normalise_masks(network: nn.Module, features: Tensor) -> None:
-    assert isinstance(network, MaskNetwork)
+    masks = masks_of(network)
+    assert masks is not None
     with torch.no_grad():
-        network.input_mean.copy_(features.mean(0))
-        network.input_scale.copy_(1.0 / features.std(0).clamp_min(1e-3))
+        masks.input_mean.copy_(features.mean(0))
+        masks.input_scale.copy_(1.0 / features.std(0).clamp_min(1e-3))
         # The masks start as the stems' rough shares, not as noise.
-        network.soften(0.5)
+        masks.soften(0.5)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from rtsep.separators.mask_network import MaskNetwork
+from rtsep.separators.mask_network import masks_of
 from rtsep.separators.offline_network import OfflineNetwork
 from rtsep.separators.registry import AnyPackage, ModelPackage
 from rtsep.spec import UsageError
@@ -41,9 +41,10 @@ def release(config: TrainConfig, command: str, target: Path, about: str, report:
     network = trainer.averaged(stream.network)
     favour = config.release.favour_vocals if stream.favour_vocals is None else stream.favour_vocals
     if favour:
-        if not isinstance(network, MaskNetwork):
+        masks = masks_of(network)
+        if masks is None:
             raise UsageError("[release] favour_vocals: only a network that decides masks can be in doubt")
-        network.favour("vocals", favour)
+        masks.favour("vocals", favour)
     spec = network.spec
     scores: dict[str, float] = {}
     tracks = load_validation(config.data, spec.sample_rate)
