@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import socket
@@ -64,6 +65,40 @@ def test_a_hello_tells_all_there_is(session: Session, client: TestClient) -> Non
     assert hello["snapshots"] == ["verse"] and hello["learn"] is False
     assert hello["engine"]["model"] == "live" and hello["engine"]["audio"] == "null"
     assert {model["name"] for model in hello["models"]} >= {"live", "other"}
+
+
+def test_a_page_that_comes_before_the_models_are_known_waits_for_them(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known, read = threading.Event(), hub._models
+
+    def slowly() -> list[dict[str, Any]]:
+        assert known.wait(60)
+        return read()
+
+    monkeypatch.setattr(hub, "_models", slowly)
+    serves = Hub(session)
+    with TestClient(build_app(serves), base_url=HERE) as client, page(client) as early:
+        assert client.portal is not None
+        # Time enough for a hello that does not wait.
+        client.portal.call(asyncio.sleep, 0.2)
+        assert serves.clients == 1
+        known.set()
+        hello = early.receive_json()
+    assert {model["name"] for model in hello["models"]} >= {"live", "other"}
+
+
+def test_models_that_cannot_be_read_do_not_silence_the_page(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails() -> list[dict[str, Any]]:
+        raise PermissionError("the folder of models is locked")
+
+    monkeypatch.setattr(hub, "_models", fails)
+    with TestClient(build_app(Hub(session)), base_url=HERE) as client, page(client) as one:
+        assert one.receive_json()["models"] == []
+        # All else goes on: meters too.
+        until(one, lambda m: m["is"] == "meters")
 
 
 def test_what_one_page_moves_the_desk_has_and_the_other_sees(session: Session, client: TestClient) -> None:
