@@ -37,6 +37,13 @@ class Fallback(StrEnum):
     silence = "silence"
 
 
+class RecordFormat(StrEnum):
+    """What a recording is written to."""
+
+    stems = "stems"
+    multichannel = "multichannel"
+
+
 def live(
     input: Annotated[
         str | None,
@@ -112,6 +119,10 @@ def live(
             metavar="DIR", help="Record every stem as it was separated, and the mix as it was heard."
         ),
     ] = None,
+    record_format: Annotated[
+        RecordFormat,
+        typer.Option(help="With --record: a file a stem, or one with the stems on pairs of channels."),
+    ] = RecordFormat.stems,
     seconds: Annotated[
         float | None, typer.Option(min=0.1, help="Stop by itself after so long.  [default: Ctrl-C]")
     ] = None,
@@ -195,6 +206,8 @@ def live(
 
     if null and (input is not None or output is not None):
         raise UsageError("--null is without a device: leave out --input and --output")
+    if record is None and record_format is not RecordFormat.stems:
+        raise UsageError(f"--record-format {record_format} is of a recording: give --record DIR")
     package = find(model)
     spec, stems = package.spec, package.spec.stems
     channels = parse_out_map(out_map or (), stems)
@@ -270,7 +283,8 @@ def live(
         session = Session(engine, desk, locked)
         if record is not None:
             assert engine.recorder is not None
-            recorder = Recorder(engine.recorder, record, stems, spec.sample_rate, spec.channels)
+            together = record_format is RecordFormat.multichannel
+            recorder = Recorder(engine.recorder, record, stems, spec.sample_rate, spec.channels, together)
         with console.status("loading the model and asking the device") if console.is_terminal else _nothing():
             report = engine.open()
         desk.add_effects(engine.effects)

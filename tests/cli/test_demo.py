@@ -22,6 +22,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_tiny_model(tmp_path_factory.mktemp("models"), "causal-lstm", passthrough=True)
 
 
+@pytest.mark.realtime
 def test_the_demo_writes_aligned_stems_a_mix_and_a_picture(model: Path, tmp_path: Path) -> None:
     import stempeg
 
@@ -48,6 +49,7 @@ def test_a_spectrogram_shows_a_tone_where_it_is() -> None:
     assert level.max() == pytest.approx(0.0, abs=0.5)
 
 
+@pytest.mark.realtime
 def test_an_unknown_model_is_one_line(tmp_path: Path) -> None:
     result = rtsep("demo", "--model", "no-such-model", "-o", tmp_path / "out")
     assert result.returncode == 4

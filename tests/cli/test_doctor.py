@@ -38,6 +38,7 @@ def device(inputs: int, outputs: int) -> devices.Device:
     return devices.Device(0, "Box", "JACK", inputs, outputs, 44100, bool(inputs), bool(outputs))
 
 
+@pytest.mark.realtime
 def test_the_page_and_the_object_say_the_same(models: str) -> None:
     page = rtsep("doctor", "-m", "tiny", "--seconds", "0.5", RTSEP_MODELS=models)
     told = rtsep("doctor", "-m", "tiny", "--seconds", "0.5", "--json", RTSEP_MODELS=models)

@@ -85,6 +85,7 @@ def test_sentences_are_only_of_what_there_is() -> None:
     assert "takes 10.0 ms: what its driver says" in told(StreamFormat(44100, 128, 2, 2, 100, 213), True)
 
 
+@pytest.mark.realtime
 def test_a_device_is_asked_for_its_own_figures() -> None:
     with JackServer("latency", rate=48000, period=256) as server:
         data = asked("--output", "system")
@@ -95,6 +96,7 @@ def test_a_device_is_asked_for_its_own_figures() -> None:
     assert parts(data)["device out"] >= 256 and parts(data)["resampler"] > 0
 
 
+@pytest.mark.realtime
 @pytest.mark.parametrize(("block", "rate"), [(128, 44100), (101, 44100), (64, 48000)])
 def test_measured_is_reported(block: int, rate: int) -> None:
     options = ("--block", str(block), "--sample-rate", str(rate), "--measure", "--seconds", "0.5")
@@ -115,6 +117,7 @@ def test_measured_is_reported(block: int, rate: int) -> None:
     assert hops["deadline_ms"] == pytest.approx(1000 * HOP / 44100)
 
 
+@pytest.mark.realtime
 def test_measuring_tells_people_too() -> None:
     result = rtsep("latency", "--measure", "--seconds", "0.5")
     assert (result.returncode, result.stderr) == (0, "")

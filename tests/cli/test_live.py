@@ -29,8 +29,11 @@ from rtsep.engine import process
 from rtsep.engine.board import Board
 from rtsep.io.growing import HEADER_BYTES
 from tests.cli.command import PROGRAM, environment, one_line, rtsep, snapshot
+from tests.io.test_growing import named
 from tests.jack_server import JackServer
 from tests.models import build_tiny_model
+
+pytestmark = pytest.mark.realtime
 
 STEMS = ("vocals", "drums", "bass", "other")
 NO_SERVER = {"JACK_DEFAULT_SERVER": "rtsep-there-is-none", "JACK_NO_START_SERVER": "1"}
@@ -310,6 +313,7 @@ def test_a_snapshot_is_where_it_begins_and_options_are_stronger(models: str, tmp
         (("--master", "20"), "not between -inf and +12"),
         (("--dry-wet", "1.5"), "between 0 (dry) and 1 (wet)"),
         (("--fade", "1e9"), "fade"),
+        (("--record-format", "multichannel"), "--record"),
     ],
 )
 def test_settings_that_cannot_be_are_one_line(
@@ -398,6 +402,24 @@ def test_frames_that_the_recorder_missed_are_told(
     (line,) = capsys.readouterr().err.splitlines()
     assert re.search(r"\d+ frames \(\d\.\d\d s\) are missing from the recording", line)
     assert len({track.shape for track in recorded(tmp_path).values()}) == 1
+
+
+def test_a_set_is_recorded_as_one_file_for_a_daw(
+    models: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    options = ["--record", str(tmp_path / "set"), "--record-format", "multichannel"]
+    try:
+        with pytest.raises(SystemExit) as left:
+            main.main(["live", "--null", "--seconds", "0.5", *options])
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert not left.value.code
+    (file,) = (tmp_path / "set").iterdir()
+    assert file.name == "multichannel.wav" and "multichannel.wav" in capsys.readouterr().out
+    info = soundfile.info(file)
+    assert info.channels == 10 and info.frames > 4410
+    assert named(file)[0] == "vocals L" and named(file)[-1] == "mix R"
 
 
 # -- effects -------------------------------------------------------------------------------------------

@@ -19,6 +19,8 @@ from rtsep.cli import main
 from tests.cli.command import PROGRAM, environment
 from tests.models import build_tiny_model
 
+pytestmark = pytest.mark.realtime
+
 RIG = """\
 format = 1
 [audio]

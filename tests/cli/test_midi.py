@@ -17,6 +17,8 @@ from tests.jack_server import JackServer
 from tests.midi.pads import Pads
 from tests.models import build_tiny_model
 
+pytestmark = pytest.mark.realtime
+
 NO_SERVER = {"JACK_DEFAULT_SERVER": "rtsep-there-is-none", "JACK_NO_START_SERVER": "1"}
 
 

@@ -53,6 +53,7 @@ def session(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monkey
         yield made
 
 
+@pytest.mark.realtime
 def test_another_model_plays_on_with_what_was_set(session: Session) -> None:
     session.engine.open()
     session.engine.start()

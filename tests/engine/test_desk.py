@@ -172,6 +172,7 @@ def test_a_change_of_many_parameters_is_seen_whole_or_not_at_all() -> None:
     assert np.abs(out[:, latency + 64 : 60 * HOP] - 0.25).max() > 0.05
 
 
+@pytest.mark.realtime
 def test_a_desk_in_this_process_moves_an_engine_in_another(tmp_path: Path) -> None:
     import time
 

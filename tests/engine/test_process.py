@@ -19,6 +19,8 @@ from rtsep.engine.process import ProcessEngine
 from rtsep.spec import BackendError, DeviceError, ModelError, UsageError
 from tests.models import build_tiny_model
 
+pytestmark = pytest.mark.realtime
+
 _ROOT = Path(__file__).parents[2]
 PATIENCE = 60.0
 

@@ -21,6 +21,8 @@ from rtsep.rt.port import WRITTEN, RealtimePort
 from rtsep.spec import DeviceError
 from tests.jack_server import JackServer
 
+pytestmark = pytest.mark.realtime
+
 _ROOT = Path(__file__).parents[2]
 
 

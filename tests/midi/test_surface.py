@@ -20,6 +20,8 @@ from tests.midi.pads import Pads
 from tests.midi.response import measure
 from tests.models import build_tiny_model
 
+pytestmark = pytest.mark.realtime
+
 MUTE = "stem/vocals/mute"
 
 

@@ -17,7 +17,10 @@ from rtsep.page.server import PageServer
 CHROMIUM = next(
     (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
 )
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt-get install chromium")
+pytestmark = [
+    pytest.mark.realtime,
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt-get install chromium"),
+]
 
 PHONE, TABLET = ViewportSize(width=320, height=640), ViewportSize(width=1024, height=768)
 
