@@ -16,6 +16,7 @@ import typer
 from rtsep.cli.errors import warn
 from rtsep.cli.rig_options import load_rig
 from rtsep.cli.surfaces import OscOptions, PageOptions
+from rtsep.engine.ports import OSC_PORT, PAGE_PORT
 from rtsep.separators.registry import DEFAULT_MODEL
 from rtsep.spec import AudioFileError, UsageError
 
@@ -167,7 +168,9 @@ def live(
         str,
         typer.Option(metavar="ADDRESS", help="Where it is served; 0.0.0.0 for the network, with a token."),
     ] = "127.0.0.1",
-    ui_port: Annotated[int, typer.Option(min=0, max=65535, help="Its port; 0 for any that is free.")] = 8377,
+    ui_port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Its port; 0 for any that is free.")
+    ] = PAGE_PORT,
     ui_token_file: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Keep the page's token there, so that its address stays good."),
@@ -176,7 +179,7 @@ def live(
     osc_bind: Annotated[
         str, typer.Option(metavar="ADDRESS", help="Where it listens; OSC knows no password.")
     ] = "127.0.0.1",
-    osc_port: Annotated[int, typer.Option(min=0, max=65535, help="Its UDP port.")] = 9377,
+    osc_port: Annotated[int, typer.Option(min=0, max=65535, help="Its UDP port.")] = OSC_PORT,
     osc_send: Annotated[
         list[str] | None,
         typer.Option(

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,18 +19,10 @@ from rtsep.separators.registry import find
 from rtsep.spec import RtsepError
 from tests.cli.command import one_line, rtsep
 from tests.jack_server import JackServer
-from tests.models import build_tiny_model
+
+pytestmark = pytest.mark.usefixtures("models")
 
 HOP, DELAY = 128, 128
-
-
-@pytest.fixture(scope="module", autouse=True)
-def models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    root = tmp_path_factory.mktemp("models")
-    build_tiny_model(root, name="live")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RTSEP_MODELS", str(root))
-        yield root
 
 
 def asked(*arguments: str) -> dict[str, Any]:
@@ -140,6 +130,7 @@ def test_the_verdict_on_hop_times_is_the_telemetrys(longest: float, late: int, v
     assert verdict in hop_verdict(times, report)
 
 
+@pytest.mark.realtime
 def test_a_report_that_is_wrong_is_a_failure(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -166,6 +157,7 @@ def test_agreement_is_to_the_sample() -> None:
     assert agrees(Fraction(3843, 10), 384.5, None) and not agrees(Fraction(3843, 10), 384.9, None)
 
 
+@pytest.mark.realtime
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [

@@ -12,7 +12,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -31,22 +31,12 @@ from rtsep.io.growing import HEADER_BYTES
 from tests.cli.command import PROGRAM, environment, one_line, rtsep, snapshot
 from tests.io.test_growing import named
 from tests.jack_server import JackServer
-from tests.models import build_tiny_model
+from tests.waiting import until
 
 pytestmark = pytest.mark.realtime
 
 STEMS = ("vocals", "drums", "bass", "other")
 NO_SERVER = {"JACK_DEFAULT_SERVER": "rtsep-there-is-none", "JACK_NO_START_SERVER": "1"}
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A folder with a tiny model called "live", on the search path of this process and its children."""
-    root = tmp_path_factory.mktemp("models")
-    build_tiny_model(root, name="live")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RTSEP_MODELS", str(root))
-        yield str(root)
 
 
 @pytest.fixture(scope="module")
@@ -107,13 +97,6 @@ class Live:
     def __exit__(self, *_: object) -> None:
         self.process.kill()
         self.process.wait()
-
-
-def until(condition: Callable[[], object], seconds: float = 60.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 @contextlib.contextmanager

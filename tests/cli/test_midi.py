@@ -15,21 +15,10 @@ from rtsep.midi.mapping import read_mapping, shipped_mappings
 from tests.cli.command import PROGRAM, environment, rtsep, snapshot
 from tests.jack_server import JackServer
 from tests.midi.pads import Pads
-from tests.models import build_tiny_model
 
 pytestmark = pytest.mark.realtime
 
 NO_SERVER = {"JACK_DEFAULT_SERVER": "rtsep-there-is-none", "JACK_NO_START_SERVER": "1"}
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A folder with a tiny model called "live", on the search path of this process and its children."""
-    root = tmp_path_factory.mktemp("models")
-    build_tiny_model(root, name="live")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RTSEP_MODELS", str(root))
-        yield str(root)
 
 
 @pytest.fixture(scope="module")

@@ -6,9 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import tracemalloc
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +23,7 @@ from rtsep.spec import AudioFileError
 from tests.cli.command import environment, snapshot
 from tests.io.test_growing import files_end_at, named
 from tests.models import build_tiny_model
+from tests.waiting import until
 
 STEMS = ("vocals", "drums")
 WIDTH = 6
@@ -35,13 +34,6 @@ NOISE = np.random.default_rng(2).standard_normal((30_000, WIDTH)).astype(np.floa
 def recorder(folder: Path, frames: int = 1 << 16) -> tuple[RingBuffer, Recorder]:
     ring = RingBuffer(WIDTH, frames)
     return ring, Recorder(ring, folder, STEMS, 44100, 2)
-
-
-def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def read(folder: Path, suffix: str = ".wav") -> NDArray[np.float32]:

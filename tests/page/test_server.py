@@ -23,6 +23,7 @@ from rtsep.page.hub import Hub
 from rtsep.page.limits import BURST, CLIENTS, MESSAGE_BYTES
 from rtsep.page.server import PageServer, build_app
 from rtsep.spec import UsageError
+from tests import waiting
 from tests.page.sets import silent_set
 
 HERE = "http://127.0.0.1:8377"
@@ -244,7 +245,7 @@ def test_too_long_a_message_ends_a_page(server: PageServer) -> None:
         one.send(" " * (MESSAGE_BYTES + 1))
         with pytest.raises(ConnectionClosed) as ended:
             while True:
-                one.recv(timeout=5)
+                one.recv(timeout=waiting.PATIENCE)
         assert ended.value.rcvd is not None and ended.value.rcvd.code == 1009
 
 
@@ -253,7 +254,7 @@ def test_binary_ends_a_page(server: PageServer) -> None:
         one.send(b"\x00\x01")
         with pytest.raises(ConnectionClosed):
             while True:
-                one.recv(timeout=5)
+                one.recv(timeout=waiting.PATIENCE)
 
 
 def test_a_page_that_takes_nothing_is_dropped_and_holds_up_nobody(
@@ -274,17 +275,17 @@ def test_a_page_that_takes_nothing_is_dropped_and_holds_up_nobody(
                 "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
                 "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n".encode()
             )
-            deadline = time.monotonic() + 20
+            deadline = time.monotonic() + waiting.PATIENCE
             seen = 1
             while seen < 2:
-                good.recv(timeout=5)
+                good.recv(timeout=waiting.PATIENCE)
                 seen = max(seen, server.clients)
                 assert time.monotonic() < deadline
             while server.clients > 1:
-                good.recv(timeout=5)  # the good one is served all the while
+                good.recv(timeout=waiting.PATIENCE)  # the good one is served all the while
                 assert time.monotonic() < deadline
         session.desk.set_mute("vocals")
-        while '"stem/vocals/mute":[true' not in str(good.recv(timeout=5)):
+        while '"stem/vocals/mute":[true' not in str(good.recv(timeout=waiting.PATIENCE)):
             assert time.monotonic() < deadline
 
 
@@ -294,7 +295,7 @@ def test_the_network_is_open_only_with_a_token(session: Session) -> None:
         with pytest.raises(InvalidStatus):
             dial(server)
         with dial(server, additional_headers={"Cookie": f"rtsep_{server.port}={server.token}"}) as one:
-            assert json.loads(one.recv(timeout=5))["is"] == "hello"
+            assert json.loads(one.recv(timeout=waiting.PATIENCE))["is"] == "hello"
 
 
 def test_a_port_that_is_taken_is_one_line(session: Session, server: PageServer) -> None:
@@ -313,10 +314,10 @@ def test_an_address_that_is_not_here_is_one_line(session: Session, bind: str) ->
 def test_nothing_stays_behind(session: Session) -> None:
     before = set(threading.enumerate())
     with PageServer(session, port=0) as server, dial(server) as one:
-        one.recv(timeout=5)
-    deadline = time.monotonic() + 5
-    while {t for t in threading.enumerate() if t.name in ("control page", "page listener")} - before:
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+        one.recv(timeout=waiting.PATIENCE)
+    ours = ("control page", "page listener")
+    waiting.until(
+        lambda: not {t for t in threading.enumerate() if t.name in ours} - before, "the threads' end"
+    )
     with pytest.raises(OSError):
         socket.create_connection(("127.0.0.1", server.port), 1)

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-import torch
 
 from rtsep.engine.offline import open_model, separate_array
 from rtsep.spec import STEMS, AudioFileError, UsageError
@@ -30,15 +29,6 @@ from tests.open_unmix import save_models
 from tests.training.corpora import RATE, run_config
 
 SONG_RATE = 44100
-
-
-@pytest.fixture(autouse=True)
-def torch_as_it_was() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-    torch.set_flush_denormal(False)
 
 
 def write_song(path: Path, seconds: float = 2.0, seed: int = 0, rate: int = SONG_RATE) -> Path:

@@ -4,36 +4,18 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from rtsep.spec import STEMS, UsageError
 from rtsep.training.corpus import Track, load_corpus
 from rtsep.training.events import FOLDER, NoEvents, open_events
 from rtsep.training.loop import LOG, Trainer
 from rtsep.training.report import CONTEXT_SECONDS, REPORT, read_log, show_excerpt
-from tests.training.corpora import RATE, run_config, write_corpus, write_track
-
-
-@pytest.fixture(autouse=True)
-def torch_as_it_was() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-    torch.set_flush_denormal(False)
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("corpus")
-    write_corpus(root)
-    return root
+from tests.training.corpora import RATE, run_config, write_track
 
 
 def short_run(corpus: Path, output: Path, steps: int = 20, **monitor: Any) -> Path:
