@@ -8,6 +8,11 @@ set -uo pipefail
 python=${1:?usage: run_tests.sh PYTHON [PYTEST ARGUMENTS]}
 shift
 
+# Small models that one process has exported serve the others too.
+RTSEP_TEST_MODELS=$(mktemp -d)
+export RTSEP_TEST_MODELS
+trap 'rm -rf "$RTSEP_TEST_MODELS"' EXIT
+
 # More workers than this only compete for memory: each loads torch and all else.
 "$python" -m pytest -n logical --maxprocesses 4 --dist worksteal "$@" -m "not realtime"
 crowd=$?

@@ -17,7 +17,7 @@ from rtsep.engine.telemetry import FIRST_HOPS
 from rtsep.io.driver import StreamFormat
 from rtsep.separators.registry import find
 from rtsep.spec import RtsepError
-from tests.cli.command import one_line, rtsep
+from tests.cli.command import one_line, rtsep, rtsep_here
 from tests.jack_server import JackServer
 
 pytestmark = pytest.mark.usefixtures("models")
@@ -26,7 +26,7 @@ HOP, DELAY = 128, 128
 
 
 def asked(*arguments: str) -> dict[str, Any]:
-    result = rtsep("latency", "--json", *arguments)
+    result = rtsep_here("latency", "--json", *arguments)
     assert (result.returncode, result.stderr) == (0, "")
     data: dict[str, Any] = json.loads(result.stdout)
     assert sum(part["samples"] for part in data["parts"]) == pytest.approx(data["total"]["samples"])
@@ -53,7 +53,7 @@ def test_without_a_device_it_is_arithmetic() -> None:
 
 
 def test_people_get_a_table_and_a_sentence_for_each_part() -> None:
-    result = rtsep("latency", "--block", "96", "--sample-rate", "48000")
+    result = rtsep_here("latency", "--block", "96", "--sample-rate", "48000")
     assert (result.returncode, result.stderr) == (0, "")
     for word in ("algorithmic", "resampler", "block adapter", "pipeline", "total", "no device asked"):
         assert word in result.stdout
@@ -169,6 +169,6 @@ def test_agreement_is_to_the_sample() -> None:
     ],
 )
 def test_what_cannot_be_is_one_line(arguments: list[str], code: int, message: str) -> None:
-    result = rtsep("latency", *arguments)
+    result = rtsep_here("latency", *arguments)
     assert message in one_line(result)
     assert result.returncode == code

@@ -28,7 +28,7 @@ from rtsep.control.desk import Desk
 from rtsep.engine import process
 from rtsep.engine.board import Board
 from rtsep.io.growing import HEADER_BYTES
-from tests.cli.command import PROGRAM, environment, one_line, rtsep, snapshot
+from tests.cli.command import PROGRAM, environment, one_line, rtsep_here, snapshot
 from tests.io.test_growing import named
 from tests.jack_server import JackServer
 from tests.waiting import until
@@ -207,14 +207,14 @@ def test_a_server_that_dies_is_one_line_and_the_recording_is_kept(models: str, t
 def test_what_cannot_be_is_one_line_and_leaves_nothing(
     models: str, tmp_path: Path, arguments: list[str], code: int, message: str
 ) -> None:
-    result = rtsep("live", *arguments, "--record", tmp_path / "a" / "set", **NO_SERVER)
+    result = rtsep_here("live", *arguments, "--record", tmp_path / "a" / "set", **NO_SERVER)
     assert message in one_line(result)
     assert result.returncode == code
     assert snapshot(tmp_path) == {}
 
 
 def test_more_channels_than_the_device_has_are_refused(server: JackServer, tmp_path: Path) -> None:
-    result = rtsep("live", "--out-map", "vocals=3,4", "--record", tmp_path / "set")
+    result = rtsep_here("live", "--out-map", "vocals=3,4", "--record", tmp_path / "set")
     assert "'system' has 2 output channels, not 4" in one_line(result)
     assert result.returncode == 6 and snapshot(tmp_path) == {}
 
@@ -222,7 +222,7 @@ def test_more_channels_than_the_device_has_are_refused(server: JackServer, tmp_p
 def test_an_earlier_recording_is_not_replaced(models: str, tmp_path: Path) -> None:
     (tmp_path / "drums.wav").write_text("an evening")
     before = snapshot(tmp_path)
-    result = rtsep("live", "--null", "--record", tmp_path)
+    result = rtsep_here("live", "--null", "--record", tmp_path)
     assert "drums.wav: exists already" in one_line(result)
     assert result.returncode == 3 and snapshot(tmp_path) == before
 
@@ -411,7 +411,9 @@ def test_a_set_is_recorded_as_one_file_for_a_daw(
 def test_effects_are_heard_of_and_counted_in(models: str, tmp_path: Path) -> None:
     chain = tmp_path / "chain.toml"
     chain.write_text("[[plugin]]\ntype = 'BrickwallLimiter'\n")
-    done = rtsep("live", "--null", "--seconds", "0.3", "--fx", f"vocals={chain}", "--fx", f"master={chain}")
+    done = rtsep_here(
+        "live", "--null", "--seconds", "0.3", "--fx", f"vocals={chain}", "--fx", f"master={chain}"
+    )
     assert done.returncode == 0, done.stderr
     assert re.search(r"effects\W+440\W", done.stdout), done.stdout
 
@@ -419,8 +421,8 @@ def test_effects_are_heard_of_and_counted_in(models: str, tmp_path: Path) -> Non
 def test_a_chain_that_is_wrong_is_told_before_anything_starts(models: str, tmp_path: Path) -> None:
     chain = tmp_path / "chain.toml"
     chain.write_text("[[plugin]]\ntype = 'Reverb'\nparameters = {room_size = 2}\n")
-    failed = rtsep("live", "--null", "--fx", f"vocals={chain}")
+    failed = rtsep_here("live", "--null", "--fx", f"vocals={chain}")
     assert failed.returncode == 2 and f"{chain}: plugin 1: Reverb: room_size = 2 is not" in one_line(failed)
     assert "--fx piano: this model has vocals, drums, bass, other, bus, master" in one_line(
-        rtsep("live", "--fx", "piano=x.toml")
+        rtsep_here("live", "--fx", "piano=x.toml")
     )

@@ -137,6 +137,7 @@ def test_unpaced_it_waits_for_a_worker_and_can_be_stopped_while_it_does() -> Non
     assert port.counters()["underruns"] == 0
 
 
+@pytest.mark.realtime
 def test_stopping_before_starting_and_twice_is_harmless() -> None:
     driver: AudioDriver = NullDriver()
     driver.stop()
@@ -149,6 +150,7 @@ def test_stopping_before_starting_and_twice_is_harmless() -> None:
     driver.close()
 
 
+@pytest.mark.realtime
 def test_what_cannot_be_is_refused_in_one_line() -> None:
     for make in (
         lambda: NullDriver(block=0),

@@ -23,7 +23,7 @@ from rtsep.training.distillation import (
     rest_of,
 )
 from rtsep.training.loop import CHECKPOINT, Trainer
-from tests.cli.command import one_line, rtsep
+from tests.cli.command import one_line, rtsep, rtsep_here
 from tests.models import build_tiny_model
 from tests.open_unmix import save_models
 from tests.training.corpora import RATE, run_config
@@ -243,6 +243,6 @@ def test_mistakes_are_one_line(
 ) -> None:
     write_song(tmp_path / "song.wav", seconds=0.1)
     (tmp_path / "estimates").mkdir()
-    result = rtsep("distill", *arguments, cwd=tmp_path, RTSEP_MODELS=str(model.parent))
+    result = rtsep_here("distill", *arguments, cwd=tmp_path, RTSEP_MODELS=str(model.parent))
     assert result.returncode == 2 and complaint in one_line(result)
     assert not (tmp_path / "out").exists()
