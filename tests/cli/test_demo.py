@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+from matplotlib.figure import Figure
 
-from rtsep.evaluation.picture import spectrogram
+from rtsep.evaluation.picture import draw_spectrograms, spectrogram
 from tests.cli.command import rtsep
 from tests.models import build_tiny_model
 
@@ -47,6 +49,18 @@ def test_a_spectrogram_shows_a_tone_where_it_is() -> None:
     loudest = level[:, 20].argmax() * 44100 / 2048
     assert loudest == pytest.approx(TONE)
     assert level.max() == pytest.approx(0.0, abs=0.5)
+
+
+@pytest.mark.parametrize("rate", [8000, 16000, 44100])
+def test_a_spectrogram_ends_where_there_are_no_more_frequencies(
+    rate: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved: list[Figure] = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: saved.append(figure))
+    draw_spectrograms({"noise": np.ones((2, rate), np.float32)}, rate, io.BytesIO())
+    axis = saved[0].axes[0]
+    assert axis.get_ylim() == (60.0, rate / 2)
+    assert 3000 in axis.get_yticks() and (10000 in axis.get_yticks()) == (rate == 44100)
 
 
 @pytest.mark.realtime

@@ -3,38 +3,26 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, ViewportSize, expect, sync_playwright
+from playwright.sync_api import Browser, Page, ViewportSize, expect
 
 from rtsep.control.session import Session
 from rtsep.page.server import PageServer
 from tests import waiting
+from tests.browser import chromium, needs_browser
 
-CHROMIUM = next(
-    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
-)
-pytestmark = [
-    pytest.mark.realtime,
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt-get install chromium"),
-]
-
-# As patient as all that waits: a browser on a busy machine may take its time.
-expect.set_options(timeout=1000 * waiting.PATIENCE)
+pytestmark = [pytest.mark.realtime, needs_browser]
 
 PHONE, TABLET = ViewportSize(width=320, height=640), ViewportSize(width=1024, height=768)
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    with sync_playwright() as driver:
-        # Its sandbox needs rights that containers do not give; all it loads is ours.
-        started = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with chromium() as started:
         yield started
-        started.close()
 
 
 @pytest.fixture
