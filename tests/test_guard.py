@@ -46,6 +46,7 @@ def test_what_runs_in_real_time_is_known_by_its_command(command: list[str]) -> N
         ["ffmpeg", "-i", "live"],
         [*PROGRAM, "separate", "--model", "live"],
         [*PROGRAM, "latency"],
+        [*PROGRAM, "live", "--help"],
         [sys.executable, "-c", "import rtsep.engine.child"],
     ],
 )
