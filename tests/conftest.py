@@ -26,6 +26,13 @@ _LONGEST = ("tests/test_static.py",)
 """Begun first, so that no processor has to wait for the other at the end."""
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    # A file without the mark need not be imported where only marked tests are wanted.
+    if config.option.markexpr == "realtime" and collection_path.suffix == ".py":
+        return "mark.realtime" not in collection_path.read_text(encoding="utf-8") or None
+    return None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: not item.nodeid.startswith(_LONGEST))
 

@@ -39,7 +39,7 @@ def in_real_time(command: Sequence[str]) -> bool:
     for k, word in enumerate(command):
         if "rtsep.cli.main" in word or os.path.basename(word) == "rtsep":
             given = command[k + 1 :]
-            runs = given[:1] and given[0] in _COMMANDS or any(option in given for option in _OPTIONS)
+            runs = (given[:1] and given[0] in _COMMANDS) or any(option in given for option in _OPTIONS)
             return bool(runs) and "--help" not in given
     return False
 
