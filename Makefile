@@ -21,7 +21,7 @@ demo: system-demo $(VENV)/.rtsep-demo ## Set up, then separate a real song as it
 	$(BIN)/rtsep demo
 
 test: system-test $(VENV)/.rtsep-test ## Set up, then run every test, ruff and mypy among them
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@scripts/run_tests.sh $(BIN)/python $(PYTEST_ARGS)
 
 lint: $(VENV)/.rtsep-test ## Check style and types alone
 	$(BIN)/ruff check .

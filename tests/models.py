@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import atexit
+import fcntl
 import functools
+import hashlib
 import json
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -128,15 +131,31 @@ def build_tiny_model(
 
 @functools.cache
 def _exported(architecture: str, name: str, passthrough: bool, config: str) -> Path:
-    scratch = Path(tempfile.mkdtemp(prefix="rtsep-tiny-"))
-    atexit.register(shutil.rmtree, scratch, ignore_errors=True)
-    package = export(
-        build_tiny_network(architecture, passthrough=passthrough, **json.loads(config)),
-        scratch,
-        name,
-        title=f"Tiny {architecture}",
-        description="Random weights, for tests.",
-        version="0",
-        licence="MIT",
-    )
-    return package.root
+    key = hashlib.sha256(repr((architecture, name, passthrough, config)).encode()).hexdigest()[:16]
+    place = _shop() / key
+    # Whoever comes first makes it; the others of this run wait for it.
+    with (_shop() / f"{key}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not place.exists():
+            scratch = Path(tempfile.mkdtemp(dir=_shop()))
+            export(
+                build_tiny_network(architecture, passthrough=passthrough, **json.loads(config)),
+                scratch,
+                name,
+                title=f"Tiny {architecture}",
+                description="Random weights, for tests.",
+                version="0",
+                licence="MIT",
+            )
+            scratch.rename(place)
+    return place / name
+
+
+@functools.cache
+def _shop() -> Path:
+    """Where exported models lie for the rest of the run: of this process, or of all that share the tests."""
+    if (shared := os.environ.get("RTSEP_TEST_MODELS")) is not None:
+        return Path(shared)
+    own = Path(tempfile.mkdtemp(prefix="rtsep-tiny-"))
+    atexit.register(shutil.rmtree, own, ignore_errors=True)
+    return own

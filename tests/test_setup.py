@@ -169,3 +169,14 @@ def test_what_is_required_is_pinned() -> None:
         name = normal(re.split(r"[\[<>=~!; ]", requirement)[0])
         assert name == "rtsep" or name in names, f"{requirement} is not pinned in constraints.txt"
     assert pinned["torch"] == "2.13.0"
+
+
+def test_what_the_tests_install_is_not_passed_over_where_it_is_missing() -> None:
+    """A package of the test extra that did not get installed must fail, not skip."""
+    passed_over = {
+        (path.name, package)
+        for path in (ROOT / "tests").rglob("*.py")
+        for package in re.findall(r"importorskip\(\"(\w+)\"\)", path.read_text())
+    }
+    # Not a package: a part of Python that Windows lacks.
+    assert passed_over == {("test_doctor.py", "resource")}

@@ -16,6 +16,7 @@ import typer
 from rtsep.cli.errors import warn
 from rtsep.cli.rig_options import load_rig
 from rtsep.cli.surfaces import OscOptions, PageOptions
+from rtsep.engine.ports import OSC_PORT, PAGE_PORT
 from rtsep.separators.registry import DEFAULT_MODEL
 from rtsep.spec import AudioFileError, UsageError
 
@@ -35,6 +36,13 @@ class Fallback(StrEnum):
 
     dry = "dry"
     silence = "silence"
+
+
+class RecordFormat(StrEnum):
+    """What a recording is written to."""
+
+    stems = "stems"
+    multichannel = "multichannel"
 
 
 def live(
@@ -112,6 +120,10 @@ def live(
             metavar="DIR", help="Record every stem as it was separated, and the mix as it was heard."
         ),
     ] = None,
+    record_format: Annotated[
+        RecordFormat,
+        typer.Option(help="With --record: a file a stem, or one with the stems on pairs of channels."),
+    ] = RecordFormat.stems,
     seconds: Annotated[
         float | None, typer.Option(min=0.1, help="Stop by itself after so long.  [default: Ctrl-C]")
     ] = None,
@@ -156,7 +168,9 @@ def live(
         str,
         typer.Option(metavar="ADDRESS", help="Where it is served; 0.0.0.0 for the network, with a token."),
     ] = "127.0.0.1",
-    ui_port: Annotated[int, typer.Option(min=0, max=65535, help="Its port; 0 for any that is free.")] = 8377,
+    ui_port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Its port; 0 for any that is free.")
+    ] = PAGE_PORT,
     ui_token_file: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Keep the page's token there, so that its address stays good."),
@@ -165,7 +179,7 @@ def live(
     osc_bind: Annotated[
         str, typer.Option(metavar="ADDRESS", help="Where it listens; OSC knows no password.")
     ] = "127.0.0.1",
-    osc_port: Annotated[int, typer.Option(min=0, max=65535, help="Its UDP port.")] = 9377,
+    osc_port: Annotated[int, typer.Option(min=0, max=65535, help="Its UDP port.")] = OSC_PORT,
     osc_send: Annotated[
         list[str] | None,
         typer.Option(
@@ -195,6 +209,8 @@ def live(
 
     if null and (input is not None or output is not None):
         raise UsageError("--null is without a device: leave out --input and --output")
+    if record is None and record_format is not RecordFormat.stems:
+        raise UsageError(f"--record-format {record_format} is of a recording: give --record DIR")
     package = find(model)
     spec, stems = package.spec, package.spec.stems
     channels = parse_out_map(out_map or (), stems)
@@ -270,7 +286,8 @@ def live(
         session = Session(engine, desk, locked)
         if record is not None:
             assert engine.recorder is not None
-            recorder = Recorder(engine.recorder, record, stems, spec.sample_rate, spec.channels)
+            together = record_format is RecordFormat.multichannel
+            recorder = Recorder(engine.recorder, record, stems, spec.sample_rate, spec.channels, together)
         with console.status("loading the model and asking the device") if console.is_terminal else _nothing():
             report = engine.open()
         desk.add_effects(engine.effects)

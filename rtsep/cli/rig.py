@@ -33,6 +33,7 @@ def init(
 ) -> None:
     """Ask for devices, model, levels, page and OSC, and write them down. Return takes what is in brackets."""
     from rtsep.io.devices import list_devices
+    from rtsep.io.textfiles import replace_text
     from rtsep.rig.config import Rig
     from rtsep.rig.reading import parse_rig
     from rtsep.rig.writing import write_toml
@@ -75,7 +76,7 @@ def init(
     text = write_toml(Rig.model_validate(content))
     parse_rig(text, file)
     try:
-        file.write_text(text, encoding="utf-8")
+        replace_text(file, text)
     except OSError as error:
         raise UsageError(f"{file}: {error.strerror}") from None
     typer.echo(f"written; begin with: rtsep live --rig {file}")

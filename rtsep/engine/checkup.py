@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from rtsep.engine.ports import OSC_PORT, PAGE_PORT
 from rtsep.spec import RtsepError
 
 Level = Literal["ok", "warning", "failure"]
@@ -26,7 +27,7 @@ MEMLOCK_WANTED = 256 << 20
 BUSY = 0.7
 """Load average, as a share of the cores, from which on others are in the way."""
 
-PORTS = (("OSC", 9000, socket.SOCK_DGRAM), ("control page", 8000, socket.SOCK_STREAM))
+PORTS = (("OSC", OSC_PORT, socket.SOCK_DGRAM), ("control page", PAGE_PORT, socket.SOCK_STREAM))
 """What rtsep and its remote controls listen on, unless told otherwise."""
 
 

@@ -4,7 +4,8 @@ It runs in the process that controls the engine, on a thread of its own. The eng
 into the ring and counts it; it never waits. So the worst that a slow disk can do is a gap in the recording,
 which is reported.
 
-While it records, each file is called `<stem>.part.wav`, and is whole and playable up to a moment ago: if the
+It writes one file a stem and one for the mix, or all of them as pairs of channels of a single file. While it
+records, each file is called `<name>.part.wav`, and is whole and playable up to a moment ago: if the
 machine's owner pulls the plug on this process, a whole evening is not lost. When the recording has ended as
 it should, the files lose their `.part`.
 """
@@ -25,6 +26,11 @@ from rtsep.spec import AudioFileError
 
 MIX = "mix"
 """Name of the recorded sum, as it was heard: stems behind their gains."""
+
+MULTICHANNEL = "multichannel"
+"""Name of the file that has all of them."""
+
+_SIDES = {1: ("",), 2: (" L", " R")}
 
 POLL_SECONDS = 0.1
 _CHUNK_FRAMES = 8192
@@ -64,21 +70,32 @@ class Recorder:
         stems: names, in the ring's order.
         sample_rate: of the ring, Hz.
         channels: of each stem.
+        multichannel: write one file, with the stems and then the mix on channels of their own, named in it.
 
     Raises:
         AudioFileError: when the folder already holds a recording, finished or not; nothing is touched.
     """
 
     def __init__(
-        self, ring: RingBuffer, folder: Path, stems: tuple[str, ...], sample_rate: int, channels: int
+        self,
+        ring: RingBuffer,
+        folder: Path,
+        stems: tuple[str, ...],
+        sample_rate: int,
+        channels: int,
+        multichannel: bool = False,
     ) -> None:
         if ring.channels != (len(stems) + 1) * channels:
             raise ValueError(f"a ring {ring.channels} wide is not {len(stems)} stems and a mix of {channels}")
         self.folder = folder
         self._ring = ring
-        self._names = (*stems, MIX)
+        tracks = (*stems, MIX)
+        self._names = (MULTICHANNEL,) if multichannel else tracks
+        self._width = ring.channels if multichannel else channels
+        """Channels of each file."""
+        sides = _SIDES.get(channels) or tuple(f" {side + 1}" for side in range(channels))
+        self._titles = tuple(f"{track}{side}" for track in tracks for side in sides) if multichannel else ()
         self._sample_rate = sample_rate
-        self._channels = channels
         self._files: list[GrowingWav] = []
         self._made: list[Path] = []
         self._taken: NDArray[np.float32] = np.zeros((_CHUNK_FRAMES, ring.channels), np.float32)
@@ -105,7 +122,7 @@ class Recorder:
         try:
             self._make_folder()
             for name in self._names:
-                self._files.append(GrowingWav(self._part(name), self._sample_rate, self._channels))
+                self._files.append(GrowingWav(self._part(name), self._sample_rate, self._width, self._titles))
         except OSError as error:
             self._remove()
             raise AudioFileError(f"{self.folder}: cannot be recorded to: {error.strerror}") from None
@@ -147,7 +164,7 @@ class Recorder:
             self._fail(error)
 
     def _drain(self) -> None:
-        taken, width = self._taken, self._channels
+        taken, width = self._taken, self._width
         fresh = False
         while count := self._ring.pop(taken):
             for k, file in enumerate(self._files):

@@ -23,14 +23,14 @@ def page(title: str, body: str) -> str:
 
 
 def image(png: bytes, alt: str) -> str:
-    """A picture, with its data inside.
+    """A picture, with its data inside. A narrow screen scrolls it, and does not make it too small to read.
 
     Args:
         png: its file.
         alt: what it shows, plain text.
     """
     data = base64.b64encode(png).decode("ascii")
-    return f'<img alt="{escape(alt)}" src="data:image/png;base64,{data}">'
+    return f'<div class=wide><img alt="{escape(alt)}" src="data:image/png;base64,{data}"></div>'
 
 
 _STYLE = """
@@ -39,7 +39,7 @@ background:#fff}
 h2{font-size:1.15rem;margin-top:2rem}h3{font-size:1rem;margin-top:2rem}
 table{border-collapse:collapse}th,td{padding:.2rem .8rem .2rem 0;text-align:left;
 border-bottom:1px solid #ddd}td.number{text-align:right;font-variant-numeric:tabular-nums}
-.wide{overflow-x:auto}img{max-width:100%}
+.wide{overflow-x:auto}img{max-width:max(100%,42rem)}
 .sounds{display:flex;flex-wrap:wrap;gap:.5rem 1rem}figure{margin:0}figcaption{font-size:.85rem}
 pre{overflow-x:auto}
 """.replace("\n", "")

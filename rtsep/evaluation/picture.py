@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 FRAME = 2048
 HOP = 512
 RANGE_DB = 80.0
+_TICKS = {100: "100", 300: "300", 1000: "1k", 3000: "3k", 10000: "10k"}
 
 
 def spectrogram(audio: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -57,8 +58,10 @@ def draw_spectrograms(
             rasterized=True,
         )
         axis.set_yscale("log")
+        # A tick beyond the highest frequency would make room for itself.
+        ticks = {hz: name for hz, name in _TICKS.items() if hz <= sample_rate / 2.0}
+        axis.set_yticks(list(ticks), list(ticks.values()))
         axis.set_ylim(60.0, sample_rate / 2.0)
-        axis.set_yticks([100, 300, 1000, 3000, 10000], ["100", "300", "1k", "3k", "10k"])
         axis.set_ylabel("Hz")
         axis.set_title(name, loc="left", fontsize=10)
     axes[-1, 0].set_xlabel("seconds")

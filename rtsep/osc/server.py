@@ -25,12 +25,12 @@ from pythonosc.osc_packet import OscPacket, ParseError
 
 from rtsep.control.parameters import Value
 from rtsep.control.session import Session
+from rtsep.engine.ports import OSC_PORT
 from rtsep.engine.telemetry import Telemetry
 from rtsep.spec import UsageError
 
 ROOT = "/rtsep/"
 PLACE = "place/"
-DEFAULT_PORT = 9377
 LARGEST_BYTES = 4096
 LISTENERS = 16
 KEPT_SECONDS = 60.0
@@ -55,7 +55,7 @@ class OscServer:
     """
 
     def __init__(
-        self, session: Session, bind: str = "127.0.0.1", port: int = DEFAULT_PORT, send: tuple[str, ...] = ()
+        self, session: Session, bind: str = "127.0.0.1", port: int = OSC_PORT, send: tuple[str, ...] = ()
     ) -> None:
         self._session = session
         self._desk = session.desk

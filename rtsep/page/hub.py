@@ -76,6 +76,8 @@ class Hub:
         self._meters = (0, "")
         self._health_text = (0, "")
         self._models: list[dict[str, Any]] = []
+        self._ready = asyncio.Event()
+        """The models are known, so that a hello can name them."""
         self._over = threading.Event()
 
     @property
@@ -86,7 +88,10 @@ class Hub:
     async def run(self) -> None:
         """Look at the desk and the engine until cancelled."""
         loop = asyncio.get_running_loop()
-        self._models = await asyncio.to_thread(_models)
+        # A folder that cannot be read costs the page its choice of models, and nothing else.
+        with contextlib.suppress(OSError):
+            self._models = await asyncio.to_thread(_models)
+        self._ready.set()
         listener = threading.Thread(target=self._listen, args=(loop,), name="page listener", daemon=True)
         listener.start()
         try:
@@ -140,6 +145,8 @@ class Hub:
 
     async def _send(self, client: _Client) -> str | None:
         """Tell a client what it has not seen, as long as it takes it."""
+        # A page may come while the folders of models are still being read, and is greeted only once.
+        await self._ready.wait()
         try:
             while True:
                 await client.wake.wait()

@@ -26,6 +26,7 @@ from starlette.types import ASGIApp
 from starlette.websockets import WebSocket
 
 from rtsep.control.session import Session
+from rtsep.engine.ports import PAGE_PORT
 from rtsep.page.address import is_loopback, page_address
 from rtsep.page.guard import Guard
 from rtsep.page.hub import Hub
@@ -35,7 +36,6 @@ from rtsep.page.token import new_token
 from rtsep.spec import UsageError
 
 STATIC = Path(__file__).parent / "static"
-DEFAULT_PORT = 8377
 START_SECONDS = 10.0
 
 
@@ -88,7 +88,7 @@ class PageServer:
         self,
         session: Session,
         bind: str = "127.0.0.1",
-        port: int = DEFAULT_PORT,
+        port: int = PAGE_PORT,
         token: str | None = None,
         learning: Learning | None = None,
         names: Iterable[str] = (),

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from rtsep.engine.board import HIGHEST_DB, LONGEST_FADE_MS
+from rtsep.engine.ports import OSC_PORT, PAGE_PORT
 
 FORMAT = 1
 
@@ -129,7 +130,7 @@ class Page(Table):
     """
 
     bind: str = "127.0.0.1"
-    port: Port = 8377
+    port: Port = PAGE_PORT
     token_file: Path | None = Field(default=None, strict=False)
 
 
@@ -143,7 +144,7 @@ class Osc(Table):
     """
 
     bind: str = "127.0.0.1"
-    port: Port = 9377
+    port: Port = OSC_PORT
     send: list[str] = Field(default_factory=list)
 
 

@@ -23,6 +23,9 @@ EXCERPT_SECONDS = 6.0
 CONTEXT_SECONDS = 4.0
 """What is heard before the excerpt, so that a causal network has a past there."""
 
+_FEW = 40
+"""Points up to which each is marked."""
+
 Audio = NDArray[np.float32]
 Row = dict[str, float]
 
@@ -88,10 +91,12 @@ def draw_progress(losses: list[Row], scores: list[Row], unit: str) -> bytes:
     figure = Figure(figsize=(10.0, 6.0 if scores else 3.2), layout="constrained")
     axes = figure.subplots(2 if scores else 1, 1, sharex=True, squeeze=False)[:, 0]
     steps = [row["step"] for row in losses]
-    axes[0].plot(steps, [row["loss"] for row in losses], linewidth=1.2)
+    # A line through few points hides where they are, and through a single one there is none.
+    mark = "." if len(losses) <= _FEW else ""
+    axes[0].plot(steps, [row["loss"] for row in losses], marker=mark, linewidth=1.2)
     axes[0].set_ylabel(f"loss{',' if unit else ''}{unit}")
     rates = axes[0].twinx()
-    rates.plot(steps, [row["rate"] for row in losses], color="0.7", linewidth=1.0)
+    rates.plot(steps, [row["rate"] for row in losses], marker=mark, color="0.7", linewidth=1.0)
     rates.set_ylabel("learning rate", color="0.5")
     axes[0].grid(alpha=0.3)
     if scores:
@@ -103,7 +108,8 @@ def draw_progress(losses: list[Row], scores: list[Row], unit: str) -> bytes:
         axes[1].axvline(best["step"], color="0.6", linestyle="--", linewidth=1.0, label="best")
         axes[1].set_ylabel("SDR, dB")
         axes[1].grid(alpha=0.3)
-        axes[1].legend(ncols=5, fontsize=9, frameon=False)
+        # Below, where it can hide no curve.
+        figure.legend(loc="outside lower center", ncols=5, fontsize=9, frameon=False)
     axes[-1].set_xlabel("steps")
     return _png(figure)
 
@@ -138,14 +144,16 @@ def write_report(
         body += "<h2>Progress</h2>" + image(draw_progress(losses, scores, unit), "loss and SDR over steps")
     if scores:
         names = [name for name in scores[-1] if name != "step"]
-        rows = [[name.replace("_", " "), f"{best.get(name, np.nan):.2f}", f"{scores[-1][name]:.2f}"]
-                for name in names]  # fmt: skip
+        titles = [name.replace("_", " ").replace("sdr", "SDR") for name in names]
+        rows = [[title, f"{best.get(name, np.nan):.2f}", f"{scores[-1][name]:.2f}"]
+                for title, name in zip(titles, names, strict=True)]  # fmt: skip
         now = f"step {scores[-1]['step']}"
         body += "<h2>Validation, dB</h2>" + _table(rows, ("", "best", now))
     if excerpt is not None:
         body += f"<h2>{escape(excerpt[0])}</h2>" + image(excerpt[1], "spectrograms")
     settings = json.dumps(config.model_dump(mode="json"), indent=1, ensure_ascii=False)
-    body += f"<h2>Configuration</h2><pre>{escape(settings)}</pre>"
+    body += "<h2>Configuration</h2>"
+    body += f"<details><summary>every setting</summary><pre>{escape(settings)}</pre></details>"
     partial = folder / f"{REPORT}.partial"
     partial.write_text(page(f"Training of {config.name}", body), encoding="utf-8")
     partial.replace(folder / REPORT)
@@ -163,5 +171,5 @@ def _table(rows: list[list[str]], head: tuple[str, ...] = ()) -> str:
 
 def _png(figure: Any) -> bytes:
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=90)
+    figure.savefig(buffer, format="png", dpi=110)
     return buffer.getvalue()

@@ -20,7 +20,7 @@ def assert_keeps_nothing(call: Callable[[], object], times: int = 1000) -> None:
     assert growth < times * NOISE_BYTES, f"{times} calls keep {growth} bytes"
 
 
-def assert_makes_no_array(call: Callable[[], object], smallest: int, times: int = 2000) -> None:
+def assert_makes_no_array(call: Callable[[], object], smallest: int, times: int = 1000) -> None:
     """Nothing is left over, and at no time is there as much more memory as the smallest array holds.
 
     Args:

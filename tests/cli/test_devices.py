@@ -52,6 +52,7 @@ def test_none_is_no_failure_and_says_what_to_do(
             assert remedy in out
 
 
+@pytest.mark.realtime
 def test_a_server_is_listed_for_people_and_for_programs() -> None:
     with JackServer("devices", rate=48000, outputs=4):
         plain, data = rtsep("devices"), rtsep("devices", "--json")

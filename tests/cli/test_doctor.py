@@ -7,21 +7,27 @@ import json
 import socket
 import sys
 from collections.abc import Iterable
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from rtsep.cli.live import live
 from rtsep.engine import checkup
 from rtsep.engine.checkup import Finding
 from rtsep.io import devices
+from rtsep.osc.server import OscServer
+from rtsep.page.server import PageServer
+from rtsep.rig.config import Osc, Page
 from rtsep.spec import DeviceError
 from tests.cli.command import rtsep
 from tests.models import build_tiny_model
 
 
 @pytest.fixture
-def models(tmp_path: Path) -> str:
+def tiny(tmp_path: Path) -> str:
+    """A folder of models that a test may damage."""
     build_tiny_model(tmp_path / "models", name="tiny")
     return str(tmp_path / "models")
 
@@ -38,9 +44,10 @@ def device(inputs: int, outputs: int) -> devices.Device:
     return devices.Device(0, "Box", "JACK", inputs, outputs, 44100, bool(inputs), bool(outputs))
 
 
-def test_the_page_and_the_object_say_the_same(models: str) -> None:
-    page = rtsep("doctor", "-m", "tiny", "--seconds", "0.5", RTSEP_MODELS=models)
-    told = rtsep("doctor", "-m", "tiny", "--seconds", "0.5", "--json", RTSEP_MODELS=models)
+@pytest.mark.realtime
+def test_the_page_and_the_object_say_the_same(tiny: str) -> None:
+    page = rtsep("doctor", "-m", "tiny", "--seconds", "0.5", RTSEP_MODELS=tiny)
+    told = rtsep("doctor", "-m", "tiny", "--seconds", "0.5", "--json", RTSEP_MODELS=tiny)
     assert page.returncode in (0, 9)
     assert ("Not ready" in page.stdout) == (page.returncode == 9)
     assert "what to do" in page.stdout and "hop time" in page.stdout
@@ -55,17 +62,15 @@ def test_the_page_and_the_object_say_the_same(models: str) -> None:
     assert "tiny: p50" in timed["found"]
 
 
-def test_a_model_that_is_missing_or_damaged_is_a_failure(
-    models: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("RTSEP_MODELS", models)
+def test_a_model_that_is_missing_or_damaged_is_a_failure(tiny: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RTSEP_MODELS", tiny)
     assert "failure" not in levels(checkup.models("tiny"))
-    (Path(models) / "tiny" / "model.onnx").write_bytes(b"cut short")
+    (Path(tiny) / "tiny" / "model.onnx").write_bytes(b"cut short")
     assert "failure" in levels(checkup.models("tiny"))
     assert levels(checkup.models("live")).count("failure") == 0
     assert levels(checkup.hop_times("tiny", 128, 0.5)) == ["failure"]
     assert "failure" in levels(checkup.models("no-such-model"))
-    (Path(models) / "tiny" / "manifest.json").write_text("{")
+    (Path(tiny) / "tiny" / "manifest.json").write_text("{")
     assert any("manifest" in finding.found for finding in checkup.models("live"))
 
 
@@ -91,6 +96,14 @@ def test_a_port_that_is_taken() -> None:
         number = taken.getsockname()[1]
         assert levels(checkup.ports([("OSC", number, socket.SOCK_DGRAM)])) == ["warning"]
     assert levels(checkup.ports([("OSC", number, socket.SOCK_DGRAM)])) == ["ok"]
+
+
+def test_the_ports_are_those_that_are_listened_on() -> None:
+    known = {(number, kind) for _, number, kind in checkup.PORTS}
+    assert known == {(Osc().port, socket.SOCK_DGRAM), (Page().port, socket.SOCK_STREAM)}
+    of_servers = {signature(server).parameters["port"].default for server in (OscServer, PageServer)}
+    of_options = {signature(live).parameters[name].default for name in ("osc_port", "ui_port")}
+    assert of_servers == of_options == {number for number, _ in known}
 
 
 @pytest.mark.parametrize("platform", ["linux", "darwin", "win32"])

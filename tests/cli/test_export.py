@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from rtsep.separators.registry import ModelPackage
-from tests.cli.command import one_line, rtsep
+from tests.cli.command import one_line, rtsep, rtsep_here
 from tests.models import build_tiny_model
 from tests.training.corpora import write_track
 
@@ -27,10 +27,10 @@ def test_a_variant_and_what_it_costs(tmp_path: Path) -> None:
 def test_variants_go_to_the_users_own_models(tmp_path: Path) -> None:
     model = build_tiny_model(tmp_path)
     home = {"XDG_DATA_HOME": str(tmp_path / "data")}
-    result = rtsep("export", model, **home)
+    result = rtsep_here("export", model, **home)
     assert result.returncode == 0, result.stderr
     assert (tmp_path / "data" / "rtsep" / "models" / "causal-lstm-int8" / "model.onnx").is_file()
-    assert "causal-lstm-int8" in rtsep("models", **home).stdout
+    assert "causal-lstm-int8" in rtsep_here("models", **home).stdout
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_mistakes_cost_one_line_and_leave_nothing(
 ) -> None:
     model = build_tiny_model(tmp_path)
     given = [argument.format(model=model, root=tmp_path) for argument in arguments]
-    result = rtsep("export", *given, cwd=tmp_path, XDG_DATA_HOME=str(tmp_path / "data"))
+    result = rtsep_here("export", *given, cwd=tmp_path, XDG_DATA_HOME=str(tmp_path / "data"))
     assert words in one_line(result)
     assert result.returncode == code
     assert not (tmp_path / "data").exists()

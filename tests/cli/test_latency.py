@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,24 +17,16 @@ from rtsep.engine.telemetry import FIRST_HOPS
 from rtsep.io.driver import StreamFormat
 from rtsep.separators.registry import find
 from rtsep.spec import RtsepError
-from tests.cli.command import one_line, rtsep
+from tests.cli.command import one_line, rtsep, rtsep_here
 from tests.jack_server import JackServer
-from tests.models import build_tiny_model
+
+pytestmark = pytest.mark.usefixtures("models")
 
 HOP, DELAY = 128, 128
 
 
-@pytest.fixture(scope="module", autouse=True)
-def models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    root = tmp_path_factory.mktemp("models")
-    build_tiny_model(root, name="live")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RTSEP_MODELS", str(root))
-        yield root
-
-
 def asked(*arguments: str) -> dict[str, Any]:
-    result = rtsep("latency", "--json", *arguments)
+    result = rtsep_here("latency", "--json", *arguments)
     assert (result.returncode, result.stderr) == (0, "")
     data: dict[str, Any] = json.loads(result.stdout)
     assert sum(part["samples"] for part in data["parts"]) == pytest.approx(data["total"]["samples"])
@@ -63,7 +53,7 @@ def test_without_a_device_it_is_arithmetic() -> None:
 
 
 def test_people_get_a_table_and_a_sentence_for_each_part() -> None:
-    result = rtsep("latency", "--block", "96", "--sample-rate", "48000")
+    result = rtsep_here("latency", "--block", "96", "--sample-rate", "48000")
     assert (result.returncode, result.stderr) == (0, "")
     for word in ("algorithmic", "resampler", "block adapter", "pipeline", "total", "no device asked"):
         assert word in result.stdout
@@ -85,6 +75,7 @@ def test_sentences_are_only_of_what_there_is() -> None:
     assert "takes 10.0 ms: what its driver says" in told(StreamFormat(44100, 128, 2, 2, 100, 213), True)
 
 
+@pytest.mark.realtime
 def test_a_device_is_asked_for_its_own_figures() -> None:
     with JackServer("latency", rate=48000, period=256) as server:
         data = asked("--output", "system")
@@ -95,6 +86,7 @@ def test_a_device_is_asked_for_its_own_figures() -> None:
     assert parts(data)["device out"] >= 256 and parts(data)["resampler"] > 0
 
 
+@pytest.mark.realtime
 @pytest.mark.parametrize(("block", "rate"), [(128, 44100), (101, 44100), (64, 48000)])
 def test_measured_is_reported(block: int, rate: int) -> None:
     options = ("--block", str(block), "--sample-rate", str(rate), "--measure", "--seconds", "0.5")
@@ -115,6 +107,7 @@ def test_measured_is_reported(block: int, rate: int) -> None:
     assert hops["deadline_ms"] == pytest.approx(1000 * HOP / 44100)
 
 
+@pytest.mark.realtime
 def test_measuring_tells_people_too() -> None:
     result = rtsep("latency", "--measure", "--seconds", "0.5")
     assert (result.returncode, result.stderr) == (0, "")
@@ -137,6 +130,7 @@ def test_the_verdict_on_hop_times_is_the_telemetrys(longest: float, late: int, v
     assert verdict in hop_verdict(times, report)
 
 
+@pytest.mark.realtime
 def test_a_report_that_is_wrong_is_a_failure(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -163,6 +157,7 @@ def test_agreement_is_to_the_sample() -> None:
     assert agrees(Fraction(3843, 10), 384.5, None) and not agrees(Fraction(3843, 10), 384.9, None)
 
 
+@pytest.mark.realtime
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
@@ -174,6 +169,6 @@ def test_agreement_is_to_the_sample() -> None:
     ],
 )
 def test_what_cannot_be_is_one_line(arguments: list[str], code: int, message: str) -> None:
-    result = rtsep("latency", *arguments)
+    result = rtsep_here("latency", *arguments)
     assert message in one_line(result)
     assert result.returncode == code

@@ -12,7 +12,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -28,22 +28,15 @@ from rtsep.control.desk import Desk
 from rtsep.engine import process
 from rtsep.engine.board import Board
 from rtsep.io.growing import HEADER_BYTES
-from tests.cli.command import PROGRAM, environment, one_line, rtsep, snapshot
+from tests.cli.command import PROGRAM, environment, one_line, rtsep_here, snapshot
+from tests.io.test_growing import named
 from tests.jack_server import JackServer
-from tests.models import build_tiny_model
+from tests.waiting import until
+
+pytestmark = pytest.mark.realtime
 
 STEMS = ("vocals", "drums", "bass", "other")
 NO_SERVER = {"JACK_DEFAULT_SERVER": "rtsep-there-is-none", "JACK_NO_START_SERVER": "1"}
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A folder with a tiny model called "live", on the search path of this process and its children."""
-    root = tmp_path_factory.mktemp("models")
-    build_tiny_model(root, name="live")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RTSEP_MODELS", str(root))
-        yield str(root)
 
 
 @pytest.fixture(scope="module")
@@ -106,13 +99,6 @@ class Live:
         self.process.wait()
 
 
-def until(condition: Callable[[], object], seconds: float = 60.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
 @contextlib.contextmanager
 def clicks(server: JackServer) -> Iterator[str]:
     """A metronome on the server, as a source of sound; its port."""
@@ -128,10 +114,15 @@ def clicks(server: JackServer) -> Iterator[str]:
             running.terminate()
 
 
-def until_recorded(folder: Path) -> None:
-    """Wait for a tenth of a second of a recording."""
+def until_recorded(folder: Path, more: int = 4410) -> None:
+    """Wait for so many more frames of a recording: a tenth of a second."""
     part = folder / "mix.part.wav"
-    until(lambda: part.exists() and part.stat().st_size > HEADER_BYTES and soundfile.info(part).frames > 4410)
+
+    def frames() -> int:
+        return soundfile.info(part).frames if part.exists() and part.stat().st_size > HEADER_BYTES else 0
+
+    before = frames()
+    until(lambda: frames() > before + more)
 
 
 def recorded(folder: Path) -> dict[str, NDArray[np.float32]]:
@@ -140,7 +131,7 @@ def recorded(folder: Path) -> dict[str, NDArray[np.float32]]:
 
 
 def test_it_plays_a_source_on_a_server_and_records_it(server: JackServer, tmp_path: Path) -> None:
-    options = ("--seconds", "3", "--gain", "drums=-6", "--mute", "bass", "--record", tmp_path / "set")
+    options = ("--gain", "drums=-6", "--mute", "bass", "--record", tmp_path / "set")
     with (
         clicks(server) as source,
         Live(tmp_path, "--input", "system", "--output", "system", *options) as live,
@@ -148,7 +139,8 @@ def test_it_plays_a_source_on_a_server_and_records_it(server: JackServer, tmp_pa
         live.await_ports(server)
         server.run("jack_connect", source, "PortAudio:in_0")
         server.run("jack_connect", source, "PortAudio:in_1")
-        assert (live.finish(), live.err) == (0, "")
+        until_recorded(tmp_path / "set", more=66_150)
+        assert (live.finish(signal.SIGINT), live.err) == (0, "")
     # How late it is comes before everything; then how it went.
     assert live.out.startswith("Latency at 44100 Hz")
     places = [
@@ -221,14 +213,14 @@ def test_a_server_that_dies_is_one_line_and_the_recording_is_kept(models: str, t
 def test_what_cannot_be_is_one_line_and_leaves_nothing(
     models: str, tmp_path: Path, arguments: list[str], code: int, message: str
 ) -> None:
-    result = rtsep("live", *arguments, "--record", tmp_path / "a" / "set", **NO_SERVER)
+    result = rtsep_here("live", *arguments, "--record", tmp_path / "a" / "set", **NO_SERVER)
     assert message in one_line(result)
     assert result.returncode == code
     assert snapshot(tmp_path) == {}
 
 
 def test_more_channels_than_the_device_has_are_refused(server: JackServer, tmp_path: Path) -> None:
-    result = rtsep("live", "--out-map", "vocals=3,4", "--record", tmp_path / "set")
+    result = rtsep_here("live", "--out-map", "vocals=3,4", "--record", tmp_path / "set")
     assert "'system' has 2 output channels, not 4" in one_line(result)
     assert result.returncode == 6 and snapshot(tmp_path) == {}
 
@@ -236,7 +228,7 @@ def test_more_channels_than_the_device_has_are_refused(server: JackServer, tmp_p
 def test_an_earlier_recording_is_not_replaced(models: str, tmp_path: Path) -> None:
     (tmp_path / "drums.wav").write_text("an evening")
     before = snapshot(tmp_path)
-    result = rtsep("live", "--null", "--record", tmp_path)
+    result = rtsep_here("live", "--null", "--record", tmp_path)
     assert "drums.wav: exists already" in one_line(result)
     assert result.returncode == 3 and snapshot(tmp_path) == before
 
@@ -310,6 +302,7 @@ def test_a_snapshot_is_where_it_begins_and_options_are_stronger(models: str, tmp
         (("--master", "20"), "not between -inf and +12"),
         (("--dry-wet", "1.5"), "between 0 (dry) and 1 (wet)"),
         (("--fade", "1e9"), "fade"),
+        (("--record-format", "multichannel"), "--record"),
     ],
 )
 def test_settings_that_cannot_be_are_one_line(
@@ -400,13 +393,33 @@ def test_frames_that_the_recorder_missed_are_told(
     assert len({track.shape for track in recorded(tmp_path).values()}) == 1
 
 
+def test_a_set_is_recorded_as_one_file_for_a_daw(
+    models: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    options = ["--record", str(tmp_path / "set"), "--record-format", "multichannel"]
+    try:
+        with pytest.raises(SystemExit) as left:
+            main.main(["live", "--null", "--seconds", "0.5", *options])
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert not left.value.code
+    (file,) = (tmp_path / "set").iterdir()
+    assert file.name == "multichannel.wav" and "multichannel.wav" in capsys.readouterr().out
+    info = soundfile.info(file)
+    assert info.channels == 10 and info.frames > 4410
+    assert named(file)[0] == "vocals L" and named(file)[-1] == "mix R"
+
+
 # -- effects -------------------------------------------------------------------------------------------
 
 
 def test_effects_are_heard_of_and_counted_in(models: str, tmp_path: Path) -> None:
     chain = tmp_path / "chain.toml"
     chain.write_text("[[plugin]]\ntype = 'BrickwallLimiter'\n")
-    done = rtsep("live", "--null", "--seconds", "0.3", "--fx", f"vocals={chain}", "--fx", f"master={chain}")
+    done = rtsep_here(
+        "live", "--null", "--seconds", "0.3", "--fx", f"vocals={chain}", "--fx", f"master={chain}"
+    )
     assert done.returncode == 0, done.stderr
     assert re.search(r"effects\W+440\W", done.stdout), done.stdout
 
@@ -414,8 +427,8 @@ def test_effects_are_heard_of_and_counted_in(models: str, tmp_path: Path) -> Non
 def test_a_chain_that_is_wrong_is_told_before_anything_starts(models: str, tmp_path: Path) -> None:
     chain = tmp_path / "chain.toml"
     chain.write_text("[[plugin]]\ntype = 'Reverb'\nparameters = {room_size = 2}\n")
-    failed = rtsep("live", "--null", "--fx", f"vocals={chain}")
+    failed = rtsep_here("live", "--null", "--fx", f"vocals={chain}")
     assert failed.returncode == 2 and f"{chain}: plugin 1: Reverb: room_size = 2 is not" in one_line(failed)
     assert "--fx piano: this model has vocals, drums, bass, other, bus, master" in one_line(
-        rtsep("live", "--fx", "piano=x.toml")
+        rtsep_here("live", "--fx", "piano=x.toml")
     )

@@ -17,7 +17,8 @@ from websockets.sync.client import ClientConnection, connect
 
 from rtsep.cli import main
 from tests.cli.command import PROGRAM, environment
-from tests.models import build_tiny_model
+
+pytestmark = [pytest.mark.realtime, pytest.mark.usefixtures("models")]
 
 RIG = """\
 format = 1
@@ -36,15 +37,6 @@ token_file = "club.token"
 [osc]
 port = 0
 """
-
-
-@pytest.fixture(autouse=True)
-def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    root = tmp_path / "models"
-    root.mkdir()
-    build_tiny_model(root, name="live")
-    build_tiny_model(root, name="other", architecture="conv-tasnet")
-    monkeypatch.setenv("RTSEP_MODELS", str(root))
 
 
 def await_text(file: Path, pattern: str) -> re.Match[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,19 +16,11 @@ from rtsep.midi.mapping import read_mapping, shipped_mappings
 from tests.cli.command import PROGRAM, environment, rtsep, snapshot
 from tests.jack_server import JackServer
 from tests.midi.pads import Pads
-from tests.models import build_tiny_model
+from tests.waiting import PATIENCE
+
+pytestmark = pytest.mark.realtime
 
 NO_SERVER = {"JACK_DEFAULT_SERVER": "rtsep-there-is-none", "JACK_NO_START_SERVER": "1"}
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A folder with a tiny model called "live", on the search path of this process and its children."""
-    root = tmp_path_factory.mktemp("models")
-    build_tiny_model(root, name="live")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RTSEP_MODELS", str(root))
-        yield str(root)
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +84,7 @@ def test_what_comes_in_is_printed_with_what_it_sets(server: JackServer) -> None:
 
 
 def test_live_is_moved_by_a_controller_that_comes_later(server: JackServer, tmp_path: Path) -> None:
-    command = [*PROGRAM, "live", "--null", "--seconds", "6", "--midi", "My Pads=lpd8"]
+    command = [*PROGRAM, "live", "--null", "--midi", "My Pads=lpd8"]
     with subprocess.Popen(
         command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as live:
@@ -101,7 +94,9 @@ def test_live_is_moved_by_a_controller_that_comes_later(server: JackServer, tmp_
             assert "is here" in live.stderr.readline()
             # The controller's knob is heard: an address that is wrong would be told, and nothing is.
             pads.send(0x90, 36, 99)
-            out, err = live.communicate(timeout=60)
+            time.sleep(0.5)
+            live.send_signal(signal.SIGINT)
+            out, err = live.communicate(timeout=PATIENCE)
     assert live.returncode == 0 and "hop times" in out
     assert all("has gone" in line for line in err.splitlines())
 

@@ -238,6 +238,7 @@ def test_an_address_needs_a_hash_and_gets_a_model(
     assert find("mine").manifest.training["source"] == url
 
 
+@pytest.mark.realtime
 def test_a_graph_of_ones_own_streams(shelf: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     graph, described = write(tmp_path)
     assert run("models", "add", str(graph), "--manifest", str(described)) == 0

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from rtsep.cli.separate import find_songs
 from rtsep.spec import AudioFileError, BackendError, ModelError, UsageError
-from tests.cli.command import PROGRAM, environment, one_line, rtsep, snapshot
+from tests.cli.command import PROGRAM, environment, one_line, rtsep, rtsep_here, snapshot
 from tests.models import build_tiny_model
 
 RATE = 44100
@@ -74,7 +74,7 @@ def test_writes_stems_and_the_remix(tmp_path: Path, model: Path, backend: str) -
 def test_other_formats_quietly(tmp_path: Path, model: Path, format: str) -> None:
     source = song(tmp_path / "a.wav", channels=1)
     arguments = ["separate", str(source), "-o", str(tmp_path / "out"), "-m", str(model), "-q", "-f", format]
-    result = rtsep(*arguments)
+    result = rtsep_here(*arguments)
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
     for stem in STEMS:
         assert read(tmp_path / "out" / "a" / f"{stem}.{format}").shape == (12_345, 1)
@@ -82,7 +82,7 @@ def test_other_formats_quietly(tmp_path: Path, model: Path, format: str) -> None
 
 def test_low_rates_are_fine(tmp_path: Path, model: Path) -> None:
     source = song(tmp_path / "a.wav", 8_000, rate=8_000)
-    result = rtsep("separate", source, "-o", tmp_path, "-m", model)
+    result = rtsep_here("separate", source, "-o", tmp_path, "-m", model)
     assert result.returncode == 0, result.stderr
     info = soundfile.info(tmp_path / "a" / "bass.wav")
     assert (info.samplerate, info.frames, info.channels) == (8_000, 8_000, 2)
@@ -92,7 +92,7 @@ def test_samples_that_are_not_numbers_are_a_warning(tmp_path: Path, model: Path)
     audio = noise(5_000)
     audio[10, 0], audio[11, 1], audio[12, 0] = np.nan, np.inf, -np.inf
     soundfile.write(tmp_path / "a.wav", audio, RATE, subtype="FLOAT")
-    result = rtsep("separate", tmp_path / "a.wav", "-o", tmp_path / "out", "-m", model)
+    result = rtsep_here("separate", tmp_path / "a.wav", "-o", tmp_path / "out", "-m", model)
     assert result.returncode == 0
     assert "warning" in result.stderr and "3 samples that are not numbers" in result.stderr
     assert np.isfinite(read(tmp_path / "out" / "a" / "vocals.wav")).all()
@@ -104,7 +104,7 @@ def test_folders_and_failures_among_many(tmp_path: Path, model: Path) -> None:
     song(album / "disc 2" / "1.flac")
     (album / "2.wav").write_text("not a song")
     (album / "cover.jpg").write_text("no song either")
-    result = rtsep("separate", album, "-o", tmp_path / "out", "-m", model)
+    result = rtsep_here("separate", album, "-o", tmp_path / "out", "-m", model)
     assert result.returncode == AudioFileError.exit_code
     errors = result.stderr.splitlines()
     assert len(errors) == 2 and "2.wav" in errors[0] and "1 of 3 files failed" in errors[1]
@@ -115,14 +115,14 @@ def test_folders_and_failures_among_many(tmp_path: Path, model: Path) -> None:
 def test_overwrites_only_when_told(tmp_path: Path, model: Path) -> None:
     source = song(tmp_path / "a.wav")
     arguments = ["separate", str(source), "-o", str(tmp_path / "out"), "-m", str(model)]
-    assert rtsep(*arguments).returncode == 0
+    assert rtsep_here(*arguments).returncode == 0
     (tmp_path / "out" / "a" / "bass.wav").write_bytes(b"mine")
     before = snapshot(tmp_path)
-    result = rtsep(*arguments)
+    result = rtsep_here(*arguments)
     assert result.returncode == AudioFileError.exit_code
     assert "--overwrite" in one_line(result)
     assert snapshot(tmp_path) == before
-    assert rtsep(*arguments, "--overwrite").returncode == 0
+    assert rtsep_here(*arguments, "--overwrite").returncode == 0
     np.testing.assert_allclose(read(tmp_path / "out" / "a" / "bass.wav"), noise(12_345) / 4, atol=1e-5)
 
 
@@ -155,7 +155,7 @@ def test_bad_songs_leave_nothing(tmp_path: Path, model: Path) -> None:
     songs = bad_songs(tmp_path)
     before = snapshot(tmp_path)
     for message, path in songs.items():
-        result = rtsep("separate", path, "-o", tmp_path / "deep" / "out", "-m", model)
+        result = rtsep_here("separate", path, "-o", tmp_path / "deep" / "out", "-m", model)
         line = one_line(result)
         assert message in line and path.name in line
         assert result.returncode == AudioFileError.exit_code
@@ -215,7 +215,7 @@ def test_broken_models_leave_nothing(tmp_path: Path, model: Path) -> None:
     source = song(tmp_path / "a.wav")
     before = snapshot(tmp_path)
     for message, root in models.items():
-        result = rtsep("separate", source, "-o", tmp_path / "out", "-m", root)
+        result = rtsep_here("separate", source, "-o", tmp_path / "out", "-m", root)
         assert message in one_line(result)
         assert result.returncode == ModelError.exit_code
         assert snapshot(tmp_path) == before, message
@@ -236,7 +236,7 @@ def test_devices_that_are_not_there_leave_nothing(
         pytest.skip("there is a CUDA provider here")
     source = song(tmp_path / "a.wav")
     before = snapshot(tmp_path)
-    result = rtsep("separate", source, "-o", tmp_path / "out", "-m", model, *options)
+    result = rtsep_here("separate", source, "-o", tmp_path / "out", "-m", model, *options)
     assert message in one_line(result)
     assert result.returncode == BackendError.exit_code
     assert snapshot(tmp_path) == before
@@ -245,7 +245,7 @@ def test_devices_that_are_not_there_leave_nothing(
 def test_unknown_stems_leave_nothing(tmp_path: Path, model: Path) -> None:
     source = song(tmp_path / "a.wav")
     before = snapshot(tmp_path)
-    result = rtsep("separate", source, "-o", tmp_path / "out", "-m", model, "--mute", "kazoo")
+    result = rtsep_here("separate", source, "-o", tmp_path / "out", "-m", model, "--mute", "kazoo")
     assert "no stem 'kazoo'; there are: vocals, drums, bass, other" in one_line(result)
     assert result.returncode == UsageError.exit_code
     assert snapshot(tmp_path) == before
@@ -255,9 +255,9 @@ def test_results_that_cannot_be_written(tmp_path: Path, model: Path) -> None:
     source = song(tmp_path / "a.wav", rate=96_000)
     (tmp_path / "file").write_text("in the way")
     before = snapshot(tmp_path)
-    blocked = rtsep("separate", source, "-o", tmp_path / "file", "-m", model)
+    blocked = rtsep_here("separate", source, "-o", tmp_path / "file", "-m", model)
     assert "cannot be made: Not a directory" in one_line(blocked)
-    too_fast = rtsep("separate", source, "-o", tmp_path / "out", "-m", model, "--format", "mp3")
+    too_fast = rtsep_here("separate", source, "-o", tmp_path / "out", "-m", model, "--format", "mp3")
     assert "mp3 cannot hold 2 channels" in one_line(too_fast)
     assert blocked.returncode == too_fast.returncode == AudioFileError.exit_code
     assert snapshot(tmp_path) == before

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -15,6 +14,7 @@ from rtsep.engine.options import EngineOptions
 from rtsep.engine.process import ProcessEngine
 from rtsep.spec import UsageError
 from tests.models import build_tiny_model
+from tests.waiting import until
 
 STEMS = ("vocals", "drums", "bass", "other")
 
@@ -53,6 +53,7 @@ def session(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monkey
         yield made
 
 
+@pytest.mark.realtime
 def test_another_model_plays_on_with_what_was_set(session: Session) -> None:
     session.engine.open()
     session.engine.start()
@@ -62,10 +63,7 @@ def test_another_model_plays_on_with_what_was_set(session: Session) -> None:
     assert session.pending and session.carry_out() and not session.pending
     assert session.engine is not first and session.options.model == "other" and session.options.block == 256
     assert session.generation == 2 and session.failure == "" and not session.changing
-    deadline = time.monotonic() + 20
-    while session.desk.telemetry().hops < 3:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    until(lambda: session.desk.telemetry().hops >= 3, "hops of the new engine")
     assert session.engine.board.words["mute"][0] == 1
     # A model that cannot be: the one before plays on, and it is said why.
     session.request(model="no such model")

@@ -18,6 +18,7 @@ from rtsep.engine.worker import RAMP
 from rtsep.spec import STEMS
 from tests.engine.standin import HOP, RATE, SHARES, StandIn, delayed, sine, through_file
 from tests.models import ARCHITECTURES, build_tiny_model
+from tests.waiting import until
 
 Heard = tuple[NDArray[np.float32], Telemetry, int]
 
@@ -172,18 +173,14 @@ def test_a_change_of_many_parameters_is_seen_whole_or_not_at_all() -> None:
     assert np.abs(out[:, latency + 64 : 60 * HOP] - 0.25).max() > 0.05
 
 
+@pytest.mark.realtime
 def test_a_desk_in_this_process_moves_an_engine_in_another(tmp_path: Path) -> None:
-    import time
-
     import rtsep
 
     with rtsep.Engine(build_tiny_model(tmp_path), audio="null") as engine:
         engine.desk.instrumental(fade=20.0)
         engine.solo("drums")
         assert engine.desk.get("stem/drums/solo") is True
-        deadline = time.monotonic() + 60.0
-        while engine.telemetry().hops < 20:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        until(lambda: engine.telemetry().hops >= 20, "twenty hops")
         assert engine.telemetry().state == "running" and engine.telemetry().bad_hops == 0
         assert engine.desk.telemetry().hops >= 20

@@ -165,6 +165,7 @@ def options(model: str, **effects: Path) -> EngineOptions:
     return EngineOptions(model=model, audio="null", effects=chains)
 
 
+@pytest.mark.realtime
 def test_another_process_has_the_effects(model: str, files: dict[str, Path], tmp_path: Path) -> None:
     with ProcessEngine(options(model, **files)) as engine:
         assert next(p for p in engine.latency.parts if p.name == "effects").samples == 440
@@ -190,6 +191,7 @@ def test_another_process_has_the_effects(model: str, files: dict[str, Path], tmp
         assert engine.effects.value("fx/vocals/0/bypass") == 1.0
 
 
+@pytest.mark.realtime
 def test_a_chain_that_does_not_load_is_one_line(model: str, tmp_path: Path) -> None:
     path = tmp_path / "chain.toml"
     path.write_text("[[plugin]]\npath = 'missing.vst3'\n")

@@ -70,6 +70,7 @@ def test_an_allowance_counts_and_has_a_least(stream: HopStream) -> None:
         measure_delay(stream, fmt, 32)
 
 
+@pytest.mark.realtime
 def test_hops_are_timed_at_the_pace_of_a_card(stream: HopStream) -> None:
     done: list[float] = []
     times = measure_hops(stream, StreamFormat(44100, 128, 2, 2), 0.5, progress=done.append)

@@ -231,7 +231,7 @@ def test_a_model_for_surround_is_refused(tmp_path: Path) -> None:
 
 
 def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
-    """Five minutes take no more than half a one, through the decoder, two resamplers and all writers."""
+    """Two minutes take no more than a quarter of one, through the decoder, two resamplers and all writers."""
     process = psutil.Process()
 
     def growth(seconds: int) -> int:
@@ -252,5 +252,5 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
         return peak - before
 
     growth(10)  # whatever is loaded on first use
-    # One copy of one stem of the long file would take 115 MB.
-    assert growth(300) < growth(30) + 30e6
+    # One copy of one stem of the long file would take 46 MB.
+    assert growth(120) < growth(15) + 20e6

@@ -6,8 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -18,21 +16,16 @@ from rtsep.engine.options import EngineOptions
 from rtsep.engine.process import ProcessEngine
 from rtsep.spec import BackendError, DeviceError, ModelError, UsageError
 from tests.models import build_tiny_model
+from tests.waiting import PATIENCE, until
+
+pytestmark = pytest.mark.realtime
 
 _ROOT = Path(__file__).parents[2]
-PATIENCE = 60.0
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_tiny_model(tmp_path_factory.mktemp("models"))
-
-
-def until(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, f"{what}: not within {PATIENCE:g} s"
-        time.sleep(0.02)
 
 
 def gone(pid: int) -> bool:

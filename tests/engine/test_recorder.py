@@ -6,9 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import tracemalloc
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +21,9 @@ from rtsep.io.file import FileDriver, array_reader
 from rtsep.rt.ring import RingBuffer
 from rtsep.spec import AudioFileError
 from tests.cli.command import environment, snapshot
-from tests.io.test_growing import files_end_at
+from tests.io.test_growing import files_end_at, named
 from tests.models import build_tiny_model
+from tests.waiting import until
 
 STEMS = ("vocals", "drums")
 WIDTH = 6
@@ -35,13 +34,6 @@ NOISE = np.random.default_rng(2).standard_normal((30_000, WIDTH)).astype(np.floa
 def recorder(folder: Path, frames: int = 1 << 16) -> tuple[RingBuffer, Recorder]:
     ring = RingBuffer(WIDTH, frames)
     return ring, Recorder(ring, folder, STEMS, 44100, 2)
-
-
-def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def read(folder: Path, suffix: str = ".wav") -> NDArray[np.float32]:
@@ -65,6 +57,39 @@ def test_what_is_pushed_is_in_the_files_bit_for_bit(tmp_path: Path) -> None:
     assert made.files == tuple(folder / f"{name}.wav" for name in NAMES)
     assert sorted(file.name for file in folder.iterdir()) == sorted(f"{name}.wav" for name in NAMES)
     np.testing.assert_array_equal(read(folder), NOISE)
+
+
+def test_one_file_has_all_of_them_side_by_side(tmp_path: Path) -> None:
+    ring = RingBuffer(WIDTH, 1 << 16)
+    tape = Recorder(ring, tmp_path / "set", STEMS, 44100, 2, multichannel=True)
+    tape.start()
+    ring.push(NOISE[:7000])
+    part, whole = tmp_path / "set" / "multichannel.part.wav", tmp_path / "set" / "multichannel.wav"
+    until(lambda: soundfile.info(part).frames == 7000)
+    np.testing.assert_array_equal(soundfile.read(part, dtype="float32")[0], NOISE[:7000])
+    ring.push(NOISE[7000:])
+    made = tape.stop()
+    assert (made.files, made.frames, made.failure) == ((whole,), len(NOISE), None)
+    assert [file.name for file in (tmp_path / "set").iterdir()] == ["multichannel.wav"]
+    np.testing.assert_array_equal(soundfile.read(whole, dtype="float32")[0], NOISE)
+    assert named(whole) == ["vocals L", "vocals R", "drums L", "drums R", "mix L", "mix R"]
+    with pytest.raises(AudioFileError, match=r"multichannel\.wav: exists already"):
+        Recorder(ring, tmp_path / "set", STEMS, 44100, 2, multichannel=True)
+
+
+def test_a_full_disk_keeps_what_one_file_had(tmp_path: Path) -> None:
+    ring = RingBuffer(WIDTH, 1 << 16)
+    tape = Recorder(ring, tmp_path / "set", STEMS, 44100, 2, multichannel=True)
+    tape.start()
+    ring.push(NOISE[:4000])
+    until(lambda: tape.frames == 4000)
+    with files_end_at(150_000):
+        ring.push(NOISE[4000:])
+        until(lambda: tape.failure is not None)
+    made = tape.stop()
+    (part,) = made.files
+    assert part.name == "multichannel.part.wav" and made.frames == 4000
+    np.testing.assert_array_equal(soundfile.read(part, dtype="float32")[0], NOISE[:4000])
 
 
 def test_what_is_in_the_ring_when_it_stops_is_taken_along(tmp_path: Path) -> None:

@@ -17,6 +17,8 @@ from rtsep.engine.telemetry import Telemetry
 from rtsep.io.null import NullDriver
 from tests.engine.standin import HOP, RATE, SHARES, StandIn, delayed, sine
 
+pytestmark = pytest.mark.realtime
+
 BLOCK = 128
 ALLOWANCE = 16 * BLOCK
 """46 ms: a hiccup of a busy machine goes unnoticed, a stall does not."""

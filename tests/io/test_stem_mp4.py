@@ -16,7 +16,7 @@ import stempeg
 
 from rtsep.io import stem_mp4
 from rtsep.spec import AudioFileError, UsageError
-from tests.cli.command import rtsep, snapshot
+from tests.cli.command import rtsep, rtsep_here, snapshot
 from tests.models import build_tiny_model
 
 RATE = 44100
@@ -142,8 +142,8 @@ def test_the_command_writes_one_file_a_song(tmp_path: Path, sources: dict[str, P
     middle = slice(8192, SECONDS * RATE - 8192)
     assert np.abs(audio[0, middle, 0] - original[middle]).max() < 0.02
     before = snapshot(tmp_path / "out")
-    again = rtsep(*arguments)
+    again = rtsep_here(*arguments)
     assert again.returncode == 3 and "exists already; --overwrite" in again.stderr
-    muted = rtsep(*arguments, "--mute", "vocals")
+    muted = rtsep_here(*arguments, "--mute", "vocals")
     assert muted.returncode == 2 and "leave --mute" in muted.stderr
     assert snapshot(tmp_path / "out") == before

@@ -7,8 +7,7 @@ from types import TracebackType
 from typing import Self
 
 import pytest
-
-rtmidi = pytest.importorskip("rtmidi")
+import rtmidi
 
 
 class Pads:

@@ -19,6 +19,9 @@ from tests.jack_server import JackServer
 from tests.midi.pads import Pads
 from tests.midi.response import measure
 from tests.models import build_tiny_model
+from tests.waiting import until
+
+pytestmark = pytest.mark.realtime
 
 MUTE = "stem/vocals/mute"
 
@@ -33,13 +36,6 @@ def server() -> Iterator[JackServer]:
 @pytest.fixture
 def desk(server: JackServer) -> Desk:
     return Desk(Board(STEMS))
-
-
-def until(condition: Callable[[], object], seconds: float = 30.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def send_until(pads: Pads, message: list[int], condition: Callable[[], object]) -> None:

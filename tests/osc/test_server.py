@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -21,6 +21,7 @@ from rtsep.engine.options import EngineOptions
 from rtsep.engine.process import ProcessEngine
 from rtsep.osc.server import LARGEST_BYTES, LISTENERS, OscServer
 from rtsep.spec import UsageError
+from tests.waiting import PATIENCE, until
 
 
 @pytest.fixture(scope="module")
@@ -37,14 +38,14 @@ class Controller:
     def __init__(self, port: int) -> None:
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.socket.bind(("127.0.0.1", 0))
-        self.socket.settimeout(5.0)
+        self.socket.settimeout(PATIENCE)
         self.socket.connect(("127.0.0.1", port))
 
     def say(self, address: str, *arguments: Any) -> None:
         self.socket.send(message(address, *arguments).dgram)
 
     def hear(self, address: str) -> Any:
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
             heard = OscMessage(self.socket.recv(8192))
             if heard.address == address:
@@ -65,13 +66,6 @@ def controller(session: Session) -> Iterator[Controller]:
         made = Controller(server.port)
         with made.socket:
             yield made
-
-
-def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 5
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 @pytest.mark.parametrize(
@@ -146,7 +140,7 @@ def test_who_subscribes_hears_everything(session: Session, controller: Controlle
 def test_a_fixed_target_hears_without_asking(session: Session) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as target:
         target.bind(("127.0.0.1", 0))
-        target.settimeout(5)
+        target.settimeout(PATIENCE)
         with OscServer(session, port=0, send=(f"127.0.0.1:{target.getsockname()[1]}",)):
             addresses = {OscMessage(target.recv(8192)).address for _ in range(20)}
     assert "/rtsep/stem/vocals/gain" in addresses

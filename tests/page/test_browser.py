@@ -3,32 +3,26 @@
 from __future__ import annotations
 
 import re
-import shutil
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, ViewportSize, expect, sync_playwright
+from playwright.sync_api import Browser, Page, ViewportSize, expect
 
 from rtsep.control.session import Session
 from rtsep.page.server import PageServer
+from tests import waiting
+from tests.browser import chromium, needs_browser
 
-CHROMIUM = next(
-    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
-)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt-get install chromium")
+pytestmark = [pytest.mark.realtime, needs_browser]
 
 PHONE, TABLET = ViewportSize(width=320, height=640), ViewportSize(width=1024, height=768)
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    with sync_playwright() as driver:
-        # Its sandbox needs rights that containers do not give; all it loads is ours.
-        started = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with chromium() as started:
         yield started
-        started.close()
 
 
 @pytest.fixture
@@ -60,11 +54,9 @@ def opened(browser: Browser, server: PageServer) -> Iterator[Callable[..., Page]
     assert not [text for text in complaints if "ERR_CONNECTION_REFUSED" not in text]
 
 
-def until(condition: Callable[[], bool], page: Page) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline
-        page.wait_for_timeout(10)
+def until(condition: Callable[[], object], page: Page) -> None:
+    """Wait, while the page goes on."""
+    waiting.until(condition, pause=lambda seconds: page.wait_for_timeout(1000 * seconds))
 
 
 def drag(page: Page, name: str, pixels: float, *, let_go: bool = True) -> None:
@@ -121,9 +113,15 @@ def test_two_taps_bring_the_default_back(session: Session, opened: Callable[...,
     session.desk.set_gain("bass", -12.0)
     fader = page.get_by_role("slider", name="bass level")
     expect(fader).to_have_attribute("aria-valuetext", "-12.0 dB")
-    fader.tap()
-    fader.tap()
-    until(lambda: session.desk.get("stem/bass/gain") == 0.0, page)
+
+    # Two taps are two only if they follow each other soon enough, which a busy machine may prevent.
+    def tapped() -> bool:
+        fader.tap()
+        fader.tap()
+        page.wait_for_timeout(200)
+        return session.desk.get("stem/bass/gain") == 0.0
+
+    until(tapped, page)
 
 
 def test_two_fingers_move_two_faders(session: Session, opened: Callable[..., Page]) -> None:

@@ -23,6 +23,8 @@ from tests.jack_server import JackServer
 from tests.realtime.loads import LOADS
 from tests.realtime.trial import run
 
+pytestmark = pytest.mark.realtime
+
 _SECONDS = 3.0
 _TRIES = 6
 

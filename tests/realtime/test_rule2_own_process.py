@@ -24,6 +24,8 @@ from tests.models import build_tiny_model
 from tests.realtime.iodelay import OUT, meter
 from tests.realtime.loads import LOADS, gesturing, under
 
+pytestmark = pytest.mark.realtime
+
 BLOCK = 128
 AMPLE = 128 * BLOCK
 """Samples, 0.37 s, for a hop that takes a fraction of a millisecond."""

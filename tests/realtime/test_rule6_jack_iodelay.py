@@ -21,6 +21,8 @@ from tests.jack_server import JackServer
 from tests.models import build_tiny_model
 from tests.realtime.iodelay import IN, OUT, measure, meter
 
+pytestmark = pytest.mark.realtime
+
 
 def told(server: JackServer, port: str, direction: str) -> int:
     """Frames that JACK says a port is away from the outside world."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import re
 import tomllib
 from pathlib import Path
@@ -221,6 +223,24 @@ def test_a_rig_is_made_by_asking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     again = CliRunner().invoke(command.rig, ["init", str(file)], input=answers)
     assert isinstance(again.exception, UsageError) and "--force" in str(again.exception)
     assert CliRunner().invoke(command.rig, ["check", str(file)]).output.endswith("plays with live\n")
+
+
+def test_a_disk_that_fails_leaves_the_rig_that_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rtsep.io.devices.list_devices", list)
+    file = tmp_path / "club.toml"
+    file.write_text("format = 1\n")
+
+    def fails(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fails)
+    answers = "live\nnone\nnone\nn\nn\n"
+    result = CliRunner().invoke(command.rig, ["init", "--force", str(file)], input=answers)
+    assert isinstance(result.exception, UsageError)
+    assert str(result.exception) == f"{file}: No space left on device"
+    assert file.read_text() == "format = 1\n" and list(tmp_path.iterdir()) == [file]
 
 
 def test_an_interrupted_dialogue_writes_nothing(tmp_path: Path) -> None:

@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,7 @@ from rtsep.training.loop import CHECKPOINT, LOG, Trainer
 from rtsep.training.networks import decides_masks
 from rtsep.training.objective import WaveformObjective
 from rtsep.training.release import CARD, release
-from tests.training.corpora import NETWORK, RATE, run_config, write_corpus
+from tests.training.corpora import NETWORK, RATE, run_config
 
 NETWORKS: dict[str, dict[str, Any]] = {
     "band-split": {
@@ -54,22 +53,6 @@ NETWORKS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 STEPS = 4
 OFFLINE = {"band-split-offline", "umx-reference"}
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("corpus")
-    write_corpus(root)
-    return root
-
-
-@pytest.fixture(autouse=True)
-def torch_as_it_was() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-    torch.set_flush_denormal(False)
 
 
 def config_of(architecture: str, corpus: Path, output: Path, **tables: dict[str, Any]) -> TrainConfig:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.command import one_line, rtsep
+from tests.cli.command import one_line, rtsep, rtsep_here
 from tests.training.corpora import NETWORK, write_corpus
 
 
@@ -41,7 +41,7 @@ def test_a_run_from_beginning_to_end(tmp_path: Path) -> None:
 def test_mistakes_in_the_file(tmp_path: Path, argument: str, complaint: str) -> None:
     text = write_config(tmp_path).read_text()
     (tmp_path / "typo.toml").write_text(text + "stpes = 4\n")
-    result = rtsep("train", argument, cwd=tmp_path)
+    result = rtsep_here("train", argument, cwd=tmp_path)
     assert result.returncode == 2
     assert complaint in one_line(result)
     assert not (tmp_path / "out").exists()
@@ -49,7 +49,7 @@ def test_mistakes_in_the_file(tmp_path: Path, argument: str, complaint: str) -> 
 
 def test_a_corpus_that_is_not_there(tmp_path: Path) -> None:
     write_config(tmp_path)
-    result = rtsep("train", "run.toml", cwd=tmp_path)
+    result = rtsep_here("train", "run.toml", cwd=tmp_path)
     assert result.returncode == 2
     assert "no such training folder: songs" in result.stderr.splitlines()[-1]
     assert "Traceback" not in result.stderr

@@ -247,8 +247,9 @@ HELD_OUT = "Actions - One Minute Smile"
 
 
 def test_musdb18_is_read_as_the_musdb_package_reads_it(tmp_path: Path) -> None:
-    musdb = pytest.importorskip("musdb")
-    stempeg = pytest.importorskip("stempeg")
+    import musdb
+    import stempeg
+
     train = tmp_path / "musdb18" / "train"
     train.mkdir(parents=True)
     streams = np.stack([noise(1.0, seed) for seed in range(5)])
@@ -273,7 +274,8 @@ def test_musdb18_is_read_as_the_musdb_package_reads_it(tmp_path: Path) -> None:
 
 
 def test_musdb18_hq_is_a_folder_of_folders(tmp_path: Path) -> None:
-    musdb = pytest.importorskip("musdb")
+    import musdb
+
     train = tmp_path / "musdb18hq" / "train"
     for name in ("Some Band - Some Song", HELD_OUT):
         write_track(train / name, ("mixture", "vocals", "drums", "bass", "other"))
@@ -288,7 +290,6 @@ def test_musdb18_hq_is_a_folder_of_folders(tmp_path: Path) -> None:
 
 
 def test_a_stem_file_that_is_none_is_told_in_one_line(tmp_path: Path) -> None:
-    pytest.importorskip("stempeg")
     (tmp_path / "root").mkdir()
     (tmp_path / "root" / "song.stem.mp4").write_bytes(b"no sound")
     with pytest.raises(UsageError, match="song.stem.mp4: cannot be read") as caught:

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-import torch
 
 from rtsep.engine.offline import open_model, separate_array
 from rtsep.spec import STEMS, AudioFileError, UsageError
@@ -24,21 +23,12 @@ from rtsep.training.distillation import (
     rest_of,
 )
 from rtsep.training.loop import CHECKPOINT, Trainer
-from tests.cli.command import one_line, rtsep
+from tests.cli.command import one_line, rtsep, rtsep_here
 from tests.models import build_tiny_model
 from tests.open_unmix import save_models
 from tests.training.corpora import RATE, run_config
 
 SONG_RATE = 44100
-
-
-@pytest.fixture(autouse=True)
-def torch_as_it_was() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-    torch.set_flush_denormal(False)
 
 
 def write_song(path: Path, seconds: float = 2.0, seed: int = 0, rate: int = SONG_RATE) -> Path:
@@ -253,6 +243,6 @@ def test_mistakes_are_one_line(
 ) -> None:
     write_song(tmp_path / "song.wav", seconds=0.1)
     (tmp_path / "estimates").mkdir()
-    result = rtsep("distill", *arguments, cwd=tmp_path, RTSEP_MODELS=str(model.parent))
+    result = rtsep_here("distill", *arguments, cwd=tmp_path, RTSEP_MODELS=str(model.parent))
     assert result.returncode == 2 and complaint in one_line(result)
     assert not (tmp_path / "out").exists()

@@ -12,8 +12,6 @@ from rtsep.spec import UsageError
 from rtsep.training import effects
 from rtsep.training.effects import codec_delay, compress, distort, reverberate, stretch
 
-pytest.importorskip("pedalboard")
-
 Audio = NDArray[np.float32]
 RATE = 44100
 

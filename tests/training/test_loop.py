@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -25,29 +24,13 @@ from rtsep.training.mixing import Mixer
 from rtsep.training.networks import TrainableNetwork
 from rtsep.training.objective import MaskObjective
 from rtsep.training.scores import overall
-from tests.training.corpora import NETWORK, RATE, run_config, write_corpus, write_track
+from tests.training.corpora import NETWORK, RATE, run_config, write_track
 
 STEPS = 6
 
 
 class Killed(BaseException):
     """Stands in for the signal: nothing in the loop catches it."""
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("corpus")
-    write_corpus(root)
-    return root
-
-
-@pytest.fixture(autouse=True)
-def torch_as_it_was() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-    torch.set_flush_denormal(False)
 
 
 @pytest.fixture(scope="module")

@@ -337,7 +337,6 @@ def test_stems_fall_silent_by_their_odds_and_never_all(tracks: list[Track]) -> N
 @pytest.mark.parametrize("extra", ["pitch", "tempo", "codec", "reverb", "distortion"])
 @pytest.mark.parametrize("kind", ["aligned", "remixed"])
 def test_augmentations_depend_on_the_generator_alone(tracks: list[Track], kind: str, extra: str) -> None:
-    pytest.importorskip("pedalboard")
     plain = draw(make_mixer(tracks, kind), 3)
     first, second = (draw(make_mixer(tracks, kind, **{extra: 1.0}), 3) for _ in range(2))
     for before, one, other in zip(plain, first, second, strict=True):

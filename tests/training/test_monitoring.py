@@ -4,36 +4,19 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from rtsep.spec import STEMS, UsageError
 from rtsep.training.corpus import Track, load_corpus
 from rtsep.training.events import FOLDER, NoEvents, open_events
 from rtsep.training.loop import LOG, Trainer
 from rtsep.training.report import CONTEXT_SECONDS, REPORT, read_log, show_excerpt
-from tests.training.corpora import RATE, run_config, write_corpus, write_track
-
-
-@pytest.fixture(autouse=True)
-def torch_as_it_was() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-    torch.set_flush_denormal(False)
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("corpus")
-    write_corpus(root)
-    return root
+from tests.browser import chromium, needs_browser
+from tests.training.corpora import RATE, run_config, write_track
 
 
 def short_run(corpus: Path, output: Path, steps: int = 20, **monitor: Any) -> Path:
@@ -54,13 +37,30 @@ def test_a_run_ends_with_a_page_that_holds_all_it_shows(corpus: Path, tmp_path: 
     assert "<h1>Training of tiny</h1>" in text and "<td>20 of 20</td>" in text
     # The curves, and three spectrograms in one picture.
     assert text.count("data:image/png;base64,") == 2
-    assert "vocals sdr" in text and "best checkpoint" in text and "causal-lstm" in text
+    assert "vocals SDR" in text and "best checkpoint" in text and "causal-lstm" in text
     assert "&quot;learning_rate&quot;: 0.001" in text
     assert "http://" not in text and "https://" not in text and "<script" not in text
     assert not list(folder.glob("*.partial"))
     rows = [json.loads(line) for line in (folder / LOG).read_text().splitlines()]
     (last,) = [row for row in rows if row["step"] == 20 and "drums_sdr" in row]
     assert f"<td class=number>{last['drums_sdr']:.2f}</td>" in text
+
+
+@pytest.mark.realtime
+@needs_browser
+def test_the_page_can_be_read_on_a_phone_and_on_a_desk(corpus: Path, tmp_path: Path) -> None:
+    folder = short_run(corpus, tmp_path, report=True)
+    widths = "images => images.map(image => image.getBoundingClientRect().width)"
+    with chromium() as browser:
+        for width, narrowest in ((360, 600), (1280, 900)):
+            page = browser.new_page(viewport={"width": width, "height": 800})
+            page.goto((folder / REPORT).as_uri())
+            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "tables and text fit"
+            shown = page.locator("img").evaluate_all(widths)
+            assert len(shown) == 2 and min(shown) >= narrowest, shown
+            assert not page.locator("pre").is_visible()
+            page.get_by_text("every setting").click()
+            assert page.locator("pre").is_visible()
 
 
 def test_a_run_without_validation_is_reported_too(corpus: Path, tmp_path: Path) -> None:

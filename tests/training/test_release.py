@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,24 +15,16 @@ from rtsep.training.config import OptimiserConfig, ReleaseConfig, TrainConfig
 from rtsep.training.loop import BEST, CHECKPOINT, Trainer
 from rtsep.training.release import CARD, MEANING, release
 from rtsep.training.scores import overall
-from tests.training.corpora import run_config, write_corpus
-
-
-@pytest.fixture(autouse=True)
-def denormals_as_they_were() -> Iterator[None]:
-    yield
-    torch.set_flush_denormal(False)
+from tests.training.corpora import run_config
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> TrainConfig:
-    root = tmp_path_factory.mktemp("corpus")
-    write_corpus(root)
+def trained(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainConfig:
     config = run_config(
-        root,
+        corpus,
         tmp_path_factory.mktemp("runs"),
         optimiser={"steps": 4, "validate_every": 2},
-        data={"validation": root / "songs"},
+        data={"validation": corpus / "songs"},
     )
     Trainer(config, lambda _: None).run()
     return config
