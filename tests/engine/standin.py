@@ -79,9 +79,10 @@ def through_file(
     rate: int = RATE,
     recorder: RingBuffer | None = None,
     effects: EffectStage | None = None,
+    in_map: dict[int, tuple[int, ...]] | None = None,
     prepare: Callable[[InProcessEngine], None] = lambda engine: None,
 ) -> tuple[NDArray[np.float32], Telemetry, int]:
-    """Run (2, samples) through a whole engine as fast as it goes.
+    """Run (input channels, samples) through a whole engine as fast as it goes.
 
     Args:
         prepare: called with the opened engine before it starts.
@@ -91,9 +92,9 @@ def through_file(
     """
     heard: list[NDArray[np.float32]] = []
     driver: AudioDriver = FileDriver(
-        array_reader(audio), lambda piece: heard.append(piece.copy()), rate, 2, 2, block, align=False
+        array_reader(audio), lambda piece: heard.append(piece.copy()), rate, len(audio), 2, block, align=False
     )
-    engine = InProcessEngine(driver, stream, recorder=recorder, effects=effects)
+    engine = InProcessEngine(driver, stream, recorder=recorder, effects=effects, in_map=in_map)
     latency = engine.open().stream
     try:
         prepare(engine)
