@@ -4,9 +4,9 @@ The graph takes `input` and `state.<name>` and gives `output` and `next.<name>`.
 sets of buffers: one binding reads the first and writes the second, the other the reverse, and steps
 alternate between them. So a step copies no state, allocates nothing, and looks up no name.
 
-A graph whose batch axis is called `BATCH` serves several streams in one run: the axis is given its size before
-the runtime optimises the graph, which so is as quick as one that was exported with that size. A graph of a
-fixed batch of one, as others may have exported it, is run once a stream instead, over the same weights.
+A graph whose batch axis is called `BATCH` serves several streams in one run: the axis is given its size
+before the runtime optimises the graph, which so is as quick as one that was exported with that size. A graph
+of a fixed batch of one, as others may have exported it, is run once a stream instead, over the same weights.
 """
 
 from __future__ import annotations
@@ -47,9 +47,7 @@ class OnnxBackend:
 
     name = "onnx"
 
-    def __init__(
-        self, package: ModelPackage, device: str = "cpu", threads: int = 1, batch: int = 1
-    ) -> None:
+    def __init__(self, package: ModelPackage, device: str = "cpu", threads: int = 1, batch: int = 1) -> None:
         manifest = package.manifest
         self.device = device
         self.batch = batch
@@ -60,12 +58,10 @@ class OnnxBackend:
 
         self.inputs: NDArray[np.float32] = np.zeros((batch, *manifest.input_shape[1:]), np.float32)
         self.outputs: NDArray[np.float32] = np.zeros((batch, *manifest.output_shape[1:]), np.float32)
-        self._lanes = [
-            _Lane(
-                self._session, manifest, axes, device, self.inputs[at : at + width], self.outputs[at : at + width]
-            )
-            for at in range(0, batch, width)
-        ]
+        self._lanes = []
+        for at in range(0, batch, width):
+            buffers = self.inputs[at : at + width], self.outputs[at : at + width]
+            self._lanes.append(_Lane(self._session, manifest, axes, device, *buffers))
 
     def run(self) -> None:
         """One step: `inputs` and the state in, `outputs` and the next state out. Releases the GIL."""

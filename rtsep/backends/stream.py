@@ -38,7 +38,8 @@ class HopStream:
         backend: what runs the network.
         decks: how many inputs a step separates.
         inputs: (decks, channels, hop) float32, the caller's to fill before each step.
-        strips: (decks x stems, channels, hop) float32, the first deck's stems first; overwritten by each step.
+        strips: (decks x stems, channels, hop) float32, the first deck's stems first; overwritten by each
+            step.
         input, stems: the first deck's share of these: (channels, hop) and (stems, channels, hop).
     """
 

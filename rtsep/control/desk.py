@@ -125,8 +125,8 @@ class Desk:
         """What stands at an address.
 
         "deck/1/stem/drums/mute" and "stem/drums/mute" are the same: the first is its name where there are
-        decks, the second where there is one. "snapshot/recall/verse" is a trigger that recalls the snapshot of
-        that name, as "snapshot/capture/verse" captures it: for pads that send no text.
+        decks, the second where there is one. "snapshot/recall/verse" is a trigger that recalls the snapshot
+        of that name, as "snapshot/capture/verse" captures it: for pads that send no text.
 
         Raises:
             UsageError: when there is nothing.

@@ -153,7 +153,9 @@ class Board:
     def deck_of(self, number: int) -> int:
         """A deck's place, from its number that is counted from 1."""
         if not 1 <= number <= self.decks:
-            raise UsageError(f"no deck {number}: there {'is one' if self.decks == 1 else f'are {self.decks}'}")
+            raise UsageError(
+                f"no deck {number}: there {'is one' if self.decks == 1 else f'are {self.decks}'}"
+            )
         return number - 1
 
     def strips_of(self, deck: int) -> slice:
@@ -312,7 +314,7 @@ class Board:
             self.words[word] = value
 
     def request_reset(self, deck: int | None = None) -> None:
-        """Forget what was heard so far, on a deck (counted from 1) or on all: after a seek, or other music."""
+        """Forget what was heard, on a deck (counted from 1) or on all: after a seek, or other music."""
         if deck is None:
             self.words["epoch"] += 1
         else:

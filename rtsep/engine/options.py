@@ -28,8 +28,8 @@ class EngineOptions:
         in_channels, out_channels: to open; None for two, or one where the device has no more.
         out_map: channels of the device, counted from 1, that a stem goes to besides the mix.
         decks: stereo inputs that are separated at once, each by itself.
-        in_map: by deck, counted from 1, the input channels of the device that it has, counted from 1: two, or
-            one for a mono source. Those that are left out have the pairs in order: 1 and 2, 3 and 4.
+        in_map: by deck, counted from 1, the input channels of the device that it has, counted from 1: two,
+            or one for a mono source. Those that are left out have the pairs in order: 1 and 2, 3 and 4.
         allowance: device samples that a hop may take, in whole blocks; as many as a hop holds when None. Less
             is less latency, and less patience with a busy machine.
         fallback: what an underrun sounds like: the delayed input, or silence.
@@ -56,11 +56,11 @@ class EngineOptions:
 
     @property
     def needed_inputs(self) -> int | None:
-        """Input channels to open: `in_channels`, or as many as the decks need where they are not the usual."""
+        """Input channels to open: `in_channels`, and at least as many as the decks need."""
         if self.decks == 1 and not self.in_map:
             return self.in_channels
         pairs = [self.in_map.get(deck, usual_inputs(deck)) for deck in range(1, self.decks + 1)]
-        return max(channel for pair in pairs for channel in pair)
+        return max(self.in_channels or 0, *(channel for pair in pairs for channel in pair))
 
     def to_json(self) -> dict[str, Any]:
         """Plain types only."""
@@ -79,9 +79,7 @@ def usual_inputs(deck: int) -> tuple[int, int]:
     return 2 * deck - 1, 2 * deck
 
 
-def inputs(
-    in_map: dict[int, tuple[int, ...]], decks: int, in_channels: int
-) -> tuple[tuple[int, int], ...]:
+def inputs(in_map: dict[int, tuple[int, ...]], decks: int, in_channels: int) -> tuple[tuple[int, int], ...]:
     """Each deck's left and right, counted from 0.
 
     A device of one channel gives it to both sides of a single deck.
@@ -91,7 +89,9 @@ def inputs(
     """
     for deck in in_map:
         if not 1 <= deck <= decks:
-            raise UsageError(f"no deck {deck} to give an input: there {'is one' if decks == 1 else f'are {decks}'}")
+            raise UsageError(
+                f"no deck {deck} to give an input: there {'is one' if decks == 1 else f'are {decks}'}"
+            )
     found = []
     for deck in range(1, decks + 1):
         usual = (1, min(2, in_channels)) if decks == 1 else usual_inputs(deck)

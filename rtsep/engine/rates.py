@@ -89,7 +89,7 @@ class Intake:
         return self._base + self._resampler.frames_in((self._hops + 1) * self._hop)
 
     def take(self, target: Block) -> bool:
-        """Read the next hop into `target` (decks, channels, hop). False when the callback has overwritten it."""
+        """Read the next hop into `target` (decks, channels, hop). False if it was overwritten meanwhile."""
         begin, end = self._base + self._taken, self.needed
         raw = self._raw[:, : end - begin]
         if not self._port.read_hop(begin, raw):

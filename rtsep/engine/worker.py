@@ -80,7 +80,9 @@ class Worker:
         self._on_failure = on_failure
         decks = self._decks = stream.decks
         if not decks == board.decks == len(port.decks):
-            raise ValueError(f"{decks} decks to separate, {board.decks} on the board, {port.decks} in the port")
+            raise ValueError(
+                f"{decks} decks to separate, {board.decks} on the board, {port.decks} in the port"
+            )
         self._mixer = Mixer(len(spec.stems), spec.channels, spec.hop, RAMP, spec.sample_rate, decks)
         stems = self._mixer.stems
         # Views that are made once: a deck's share of the stream's strips.

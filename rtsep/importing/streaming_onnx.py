@@ -136,9 +136,7 @@ def _run(backend: OnnxBackend, signal: NDArray[np.float32], package: ModelPackag
 
 def _check_state(package: ModelPackage, signal: NDArray[np.float32], wanted: NDArray[np.float32]) -> None:
     """Carry the state by hand through a session of its own: the stream's outputs must come again."""
-    session = ort.InferenceSession(
-        str(package.onnx), session_options(), providers=["CPUExecutionProvider"]
-    )
+    session = ort.InferenceSession(str(package.onnx), session_options(), providers=["CPUExecutionProvider"])
     names = [entry.name for entry in package.manifest.state]
     outputs = ["output", *(f"next.{name}" for name in names)]
     state = {f"state.{entry.name}": np.zeros(entry.shape, np.float32) for entry in package.manifest.state}

@@ -43,8 +43,8 @@ class DeckSection:
 
         Args:
             into: (decks x stems + decks,) float64, overwritten: amplitude factors of every strip, the first
-                deck's first, and of every deck's dry signal, which has the deck's level in it: that of a strip
-                is in its own gain.
+                deck's first, and of every deck's dry signal, which has the deck's level in it: a strip has it
+                in its own gain.
         """
         decks, stems = len(self.gains_db), len(self.swapped)
         sides = crossfade(self.position, self.cut) if decks == 2 else (1.0,) * decks
@@ -60,8 +60,8 @@ def crossfade(position: float, cut: bool = False) -> tuple[float, float]:
     """Amplitude factors of the first and the second deck.
 
     Constant power, cos and sin of position pi / 2: two different pieces of music, as decks play, keep their
-    level along the way, 3 dB down each in the middle. A cut has both in full but for `CUT_WIDTH` at either end,
-    as scratching wants it. At an end one deck is exactly one, and the other exactly silent.
+    level along the way, 3 dB down each in the middle. A cut has both in full but for `CUT_WIDTH` at either
+    end, as scratching wants it. At an end one deck is exactly one, and the other exactly silent.
     """
     position = min(max(position, 0.0), 1.0)
     if cut:

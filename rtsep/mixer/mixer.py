@@ -76,9 +76,9 @@ def _add(what: Floats, out: Floats) -> None:
 class Mixer:
     """Sums stems with gains that never step, meters them, and guards against runaway stems.
 
-    With several decks a *strip* is one stem of one deck, the first deck's first. Behind their strips the stems
-    of every deck pass the crossfader, on the side that they are on, and so does each deck's input on its way to
-    the dry signal. One deck passes none.
+    With several decks a *strip* is one stem of one deck, the first deck's first. Behind their strips the
+    stems of every deck pass the crossfader, on the side that they are on, and so does each deck's input on
+    its way to the dry signal. One deck passes none.
 
     All gains begin at one, all sends at zero. One thread uses a mixer; nothing it does allocates. A hop goes
     through `strips`, through an effect that reads `bus`, if there is one, into the sum by `total`, through an

@@ -62,9 +62,7 @@ def passthrough(tmp_path_factory: pytest.TempPathFactory) -> HopStream:
 
 
 @pytest.mark.parametrize("block", BLOCKS)
-def test_an_impulse_comes_out_of_either_deck_when_the_report_says(
-    passthrough: HopStream, block: int
-) -> None:
+def test_an_impulse_comes_out_of_either_deck_when_the_report_says(passthrough: HopStream, block: int) -> None:
     at = (3001, 6007)
     audio = np.zeros((4, 16384), np.float32)
     audio[0:2, at[0]] = 1.0
@@ -236,7 +234,7 @@ def test_the_crossfader_has_two_curves(position: float, cut: bool, levels: tuple
 
 
 def test_a_swap_puts_a_stem_of_either_deck_on_the_others_side() -> None:
-    """The second deck's vocals over the first deck's instrumental, and the reverse at the fader's other end."""
+    """The second deck's vocals over the first's instrumental, and the reverse at the fader's other end."""
     for position in (0.0, 1.0):
 
         def prepare(engine: InProcessEngine, position: float = position) -> None:
