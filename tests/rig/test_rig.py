@@ -245,8 +245,8 @@ def test_what_is_written_is_read_again(content: dict[str, object]) -> None:
     assert dict(again) == dict(rig) | {"stems": said}
 
 
-@pytest.mark.parametrize("table", [config.Audio, config.Engine, config.Decks, config.Stem, config.Master, config.Snapshots,
-                                   config.Midi, config.Page, config.Osc])  # fmt: skip
+@pytest.mark.parametrize("table", [config.Audio, config.Engine, config.Decks, config.Stem, config.Master,
+                                   config.Snapshots, config.Midi, config.Page, config.Osc])  # fmt: skip
 def test_every_key_is_described(table: type[BaseModel]) -> None:
     name = {config.Stem: "stems.NAME"}.get(table, table.__name__.lower())
     text = (Path(__file__).parents[2] / "docs" / "rig.md").read_text()
