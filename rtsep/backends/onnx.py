@@ -116,10 +116,10 @@ class _Lane:
             for entry, axis in zip(manifest.state, self._axes, strict=True)
         ]
         names = [entry.name for entry in manifest.state]
-        # Kept, since an OrtValue borrows the memory of the array that it was made from.
-        self._memory = [[zeros.copy() for zeros in self._zeros] for _ in range(2)]
+        # Kept: on the CPU they are the state's memory, and on a GPU a place to bring it to.
+        self._host = [[zeros.copy() for zeros in self._zeros] for _ in range(2)]
         first, second = (
-            [ort.OrtValue.ortvalue_from_numpy(array, device, 0) for array in side] for side in self._memory
+            [ort.OrtValue.ortvalue_from_numpy(array, device, 0) for array in side] for side in self._host
         )
         self._states = (first, second)
         self._bindings = (
@@ -158,12 +158,14 @@ class _Lane:
             self._turn = 0
             return
         # What the next run reads; what it writes it does not read.
-        for value, axis in zip(self._states[self._turn], self._axes, strict=True):
+        sides = zip(self._states[self._turn], self._host[self._turn], self._axes, strict=True)
+        for value, host, axis in sides:
             assert axis is not None
-            # A copy, by way of the host: rare enough, and the same on a GPU.
-            state = np.array(value.numpy())
-            np.moveaxis(state, axis, 0)[row] = 0.0
-            value.update_inplace(state)
+            if self._device != "cpu":
+                host[:] = value.numpy()
+            np.moveaxis(host, axis, 0)[row] = 0.0
+            if self._device != "cpu":
+                value.update_inplace(host)
 
 
 def session_options(threads: int = 1, batch: int = 1) -> ort.SessionOptions:
