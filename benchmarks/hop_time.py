@@ -1,6 +1,7 @@
 """Time that a hop takes from the input ring to the output ring, on one core, against the hop's own duration.
 
-    python -m benchmarks.hop_time [--model live] [--backend onnx] [--threads 1] [--seconds 30] [--paced]
+    python -m benchmarks.hop_time [--model live] [--backend onnx] [--threads 1] [--decks 1] [--seconds 30]
+        [--paced]
 
 The worker's whole hop: out of the ring, FFT, network, inverse FFT, guard, gains, meters, into the ring. The
 process is held to one core (where the system allows that) and hops are run one after the other; with
@@ -38,14 +39,18 @@ WARM_UP_HOPS = 50
 
 def measure(stream: HopStream, seconds: float, paced: bool) -> np.ndarray:
     """Nanoseconds of every hop in so many seconds of audio."""
-    spec = stream.spec
-    latency = plan(spec, StreamFormat(spec.sample_rate, BLOCK, spec.channels, spec.channels))
+    spec, decks = stream.spec, stream.decks
+    width = decks * spec.channels
+    latency = plan(spec, StreamFormat(spec.sample_rate, BLOCK, width, spec.channels))
     capacity = 2 * latency.stream + 8 * spec.hop
-    port = RealtimePort(spec.channels, spec.channels, capacity, latency.stream, sample_rate=spec.sample_rate)
-    worker = Worker(port, stream, Board(spec.stems), latency)
+    pairs = tuple((k * spec.channels, (k + 1) * spec.channels - 1) for k in range(decks))
+    port = RealtimePort(
+        width, spec.channels, capacity, latency.stream, sample_rate=spec.sample_rate, decks=pairs
+    )
+    worker = Worker(port, stream, Board(spec.stems, decks=decks), latency)
     pump = Pump(port, BLOCK, paced=False)
     pump.warm_up()
-    noise = np.random.default_rng(0).standard_normal((spec.sample_rate, spec.channels))
+    noise = np.random.default_rng(0).standard_normal((spec.sample_rate, width))
     source = (0.1 * noise).astype(np.float32)
     nowhere = np.zeros((0, spec.channels), np.float32)
     hops = WARM_UP_HOPS + max(1, round(seconds * spec.sample_rate / spec.hop))
@@ -75,6 +80,7 @@ def main() -> None:
     parser.add_argument("--backend", choices=("onnx", "torch"), default="onnx")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of one step (default 1)")
+    parser.add_argument("--decks", type=int, default=1, help="inputs in one step (default 1)")
     parser.add_argument("--seconds", type=float, default=30.0, help="of audio (default 30)")
     parser.add_argument("--paced", action="store_true", help="at a sound card's pace")
     parser.add_argument("--json", type=Path, default=RESULTS / "hop_time.json", help="where the figures go")
@@ -83,7 +89,11 @@ def main() -> None:
     with (
         open_model(arguments.model) as package,
         open_stream(
-            package, backend=arguments.backend, device=arguments.device, threads=arguments.threads
+            package,
+            backend=arguments.backend,
+            device=arguments.device,
+            threads=arguments.threads,
+            decks=arguments.decks,
         ) as stream,
     ):
         times = measure(stream, arguments.seconds, arguments.paced)
@@ -92,7 +102,10 @@ def main() -> None:
     row = {f"p{p:g}": float(np.percentile(times, p)) / 1e6 for p in PERCENTILES}
     row["max"] = float(times.max()) / 1e6
     within = row["p99.9"] < deadline / 2.0
-    table = Table(title=f"{package.name}, {arguments.backend}, {len(times)} hops of {spec.hop} samples")
+    decks = "" if arguments.decks == 1 else f", {arguments.decks} decks"
+    table = Table(
+        title=f"{package.name}, {arguments.backend}, {len(times)} hops of {spec.hop} samples{decks}"
+    )
     for column in ("", "ms", "of the hop"):
         table.add_column(column, justify="left" if not column else "right")
     for name, value in row.items():
@@ -106,6 +119,7 @@ def main() -> None:
         "backend": arguments.backend,
         "device": arguments.device,
         "threads": arguments.threads,
+        "decks": arguments.decks,
         "core": core,
         "paced": arguments.paced,
         "hops": len(times),

@@ -1,9 +1,10 @@
 """The engine for a long time at a sound card's pace: hop times, underruns, and whether memory grows.
 
-    python -m benchmarks.soak [--model live] [--minutes 60] [--block 128] [--json FILE]
+    python -m benchmarks.soak [--model live] [--minutes 60] [--block 128] [--decks 1] [--json FILE]
 
 The engine runs in its own process with a driver that is paced by the clock and needs no sound card.
-Parameters are moved every second, and the stream is reset every minute, as somebody at the faders would.
+Parameters are moved every second, and the stream is reset every minute, as somebody at the faders would; with
+two decks the crossfader is moved and a stem is swapped too, and the decks are reset by turns.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ def main() -> None:
     add_model_argument(parser)
     parser.add_argument("--minutes", type=float, default=60.0, help="(default 60)")
     parser.add_argument("--block", type=int, default=128, help="frames per callback (default 128)")
+    parser.add_argument("--decks", type=int, choices=(1, 2), default=1, help="inputs (default 1)")
     parser.add_argument("--backend", choices=("onnx", "torch"), default="onnx")
     parser.add_argument("--json", type=Path, default=RESULTS / "soak.json", help="where the figures go")
     arguments = parser.parse_args()
@@ -42,7 +44,11 @@ def main() -> None:
     resident: list[float] = []
     with open_model(arguments.model) as package:
         options = EngineOptions(
-            model=str(package.root), backend=arguments.backend, audio="null", block=arguments.block
+            model=str(package.root),
+            backend=arguments.backend,
+            audio="null",
+            block=arguments.block,
+            decks=arguments.decks,
         )
         with ProcessEngine(options) as engine, Progress(console=console, transient=True) as progress:
             assert engine.pid is not None
@@ -53,11 +59,16 @@ def main() -> None:
             while (elapsed := time.monotonic() - begun) < seconds:
                 if engine.wait(min(1.0, seconds - elapsed)):
                     raise SystemExit("the engine has stopped by itself")
-                stem = engine.spec.stems[turn % len(engine.spec.stems)]
-                engine.board.set_gain(stem, 6.0 * math.sin(turn))
-                engine.board.set_mute(stem, turn % 3 == 0)
+                board = engine.board
+                stem = board.strips[turn % len(board.strips)]
+                board.set_gain(stem, 6.0 * math.sin(turn))
+                board.set_mute(stem, turn % 3 == 0)
+                if arguments.decks == 2:
+                    board.set_crossfader(0.5 + 0.5 * math.sin(0.7 * turn), 500.0)
+                    board.set_swapped(board.stems[turn % len(board.stems)], turn % 2 == 0)
                 if turn % 60 == 59:
-                    engine.board.request_reset()
+                    # All of them, or one and then the other.
+                    board.request_reset(None if arguments.decks == 1 else 1 + turn // 60 % 2)
                 turn += 1
                 if elapsed >= min(SETTLED_SECONDS, seconds / 2.0):
                     resident.append(process.memory_info().rss / 1e6)
@@ -68,6 +79,7 @@ def main() -> None:
         "model": package.name,
         "backend": arguments.backend,
         "block": arguments.block,
+        "decks": arguments.decks,
         "minutes": telemetry.seconds / 60.0,
         "hops": telemetry.hops,
         "deadline_ms": telemetry.deadline * 1e3,

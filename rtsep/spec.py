@@ -11,6 +11,17 @@ STEMS: tuple[str, ...] = ("vocals", "drums", "bass", "other")
 """The four stems of MUSDB18, in the order in which rtsep lays out every array."""
 
 
+MAX_DECKS = 4
+"""Inputs that one engine can separate at once."""
+
+
+def strip_names(stems: tuple[str, ...], decks: int) -> tuple[str, ...]:
+    """Names of all strips: the stems' own with one deck; "1/vocals" ... "2/other" with more, deck by deck."""
+    if decks == 1:
+        return stems
+    return tuple(f"{deck}/{stem}" for deck in range(1, decks + 1) for stem in stems)
+
+
 class RtsepError(Exception):
     """A mistake or a failure that is the user's to mend: one line, no traceback.
 

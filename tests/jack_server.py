@@ -26,11 +26,14 @@ class JackServer:
     servers of other tests, or a real one, are never touched.
     """
 
-    def __init__(self, name: str = "test", rate: int = 44100, period: int = 128, outputs: int = 2) -> None:
+    def __init__(
+        self, name: str = "test", rate: int = 44100, period: int = 128, outputs: int = 2, inputs: int = 2
+    ) -> None:
         self.name = f"rtsep-{name}-{os.getpid()}"
         self.rate = rate
         self.period = period
         self.outputs = outputs
+        self.inputs = inputs
         self._process: subprocess.Popen[bytes] | None = None
         self._before: dict[str, str | None] = {}
 
@@ -40,7 +43,8 @@ class JackServer:
         changes = {**_ENVIRONMENT, "JACK_DEFAULT_SERVER": self.name}
         self._before = {key: os.environ.get(key) for key in changes}
         os.environ.update(changes)
-        driver = ["-d", "dummy", "-r", str(self.rate), "-p", str(self.period), "-P", str(self.outputs)]
+        driver = ["-d", "dummy", "-r", str(self.rate), "-p", str(self.period)]
+        driver += ["-P", str(self.outputs), "-C", str(self.inputs)]
         command = ["jackd", "-n", self.name, "-r", *driver]
         if shutil.which("setpriv") is not None:
             # A test run that is killed takes its server along.

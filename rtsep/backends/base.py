@@ -15,20 +15,23 @@ class Backend(Protocol):
 
     The caller fills `inputs`, calls `run`, reads `outputs`. Nothing is allocated by `run` that
     outlives it. For models whose domain is "spectrum" the last axis holds real and imaginary parts:
-    inputs (1, channels, bins, 2), outputs (1, stems, channels, bins, 2); for "waveform" inputs are
-    (1, channels, hop), outputs (1, stems, channels, hop). All float32, C-contiguous.
+    inputs (batch, channels, bins, 2), outputs (batch, stems, channels, bins, 2); for "waveform" inputs are
+    (batch, channels, hop), outputs (batch, stems, channels, hop). All float32, C-contiguous.
+
+    The rows of a batch are streams of their own: what is in one never reaches another.
     """
 
     name: str
     device: str
+    batch: int
     inputs: NDArray[np.float32]
     outputs: NDArray[np.float32]
 
     def run(self) -> None:
         """One step: inputs and state in, outputs and state out."""
 
-    def reset(self) -> None:
-        """Set the state to zero, as `init_state` does."""
+    def reset(self, row: int | None = None) -> None:
+        """Set the state to zero, as `init_state` does: of one row of the batch, or of all."""
 
     def close(self) -> None:
         """Release the device; the buffers stay readable."""

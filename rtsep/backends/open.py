@@ -11,7 +11,7 @@ DEVICES: tuple[str, ...] = ("cpu", "cuda")
 
 
 def open_backend(
-    package: ModelPackage, backend: str = "onnx", device: str = "cpu", threads: int = 1
+    package: ModelPackage, backend: str = "onnx", device: str = "cpu", threads: int = 1, batch: int = 1
 ) -> Backend:
     """Load a model into a backend, state at zero.
 
@@ -20,6 +20,7 @@ def open_backend(
         backend: "onnx" or "torch". torch is imported only when it is asked for.
         device: "cpu" or "cuda". What is asked for is what runs, or an error.
         threads: CPU threads of one step.
+        batch: streams that one step serves, each with a state of its own.
 
     Raises:
         BackendError: when the backend is unknown or not installed, or the device is not there.
@@ -29,16 +30,18 @@ def open_backend(
         raise BackendError(f"unknown device '{device}'; there are: {', '.join(DEVICES)}")
     if threads < 1:
         raise BackendError(f"a backend needs at least one thread, not {threads}")
+    if batch < 1:
+        raise BackendError(f"a backend serves at least one stream, not {batch}")
     if backend == "onnx":
         from rtsep.backends.onnx import OnnxBackend
 
-        return OnnxBackend(package, device, threads)
+        return OnnxBackend(package, device, threads, batch)
     if backend == "torch":
         try:
             from rtsep.backends.torch import TorchBackend
         except ModuleNotFoundError as error:
             raise BackendError(f"the torch backend needs {error.name}, which is not installed") from None
-        return TorchBackend(package, device, threads)
+        return TorchBackend(package, device, threads, batch)
     raise BackendError(f"unknown backend '{backend}'; there are: {', '.join(BACKENDS)}")
 
 

@@ -28,63 +28,76 @@ class HopStream:
     leaves in `stems` belongs to the input `spec.delay` samples before the hop just given: sample i of the
     stream's output is the stems of sample i - `spec.delay` of its input, zero where there is none.
 
+    Several decks are separated by one step of the network, each by itself: fill `inputs`, read `strips`.
+
     Not safe for use from two threads at once.
 
     Attributes:
         spec: the stream's shape.
         package: the model.
         backend: what runs the network.
-        input: (channels, hop) float32, the caller's to fill before each step.
-        stems: (stems, channels, hop) float32, overwritten by each step.
+        decks: how many inputs a step separates.
+        inputs: (decks, channels, hop) float32, the caller's to fill before each step.
+        strips: (decks x stems, channels, hop) float32, the first deck's stems first; overwritten by each
+            step.
+        input, stems: the first deck's share of these: (channels, hop) and (stems, channels, hop).
     """
 
     def __init__(self, package: ModelPackage, backend: Backend) -> None:
         self.package = package
         self.backend = backend
         self.spec: StreamSpec = package.spec
-        self._stft: StreamingSTFT | None = None
-        self._istft: StreamingISTFT | None = None
-        self.input: NDArray[np.float32]
-        self.stems: NDArray[np.float32]
+        self.decks = backend.batch
+        self.inputs: NDArray[np.float32]
+        self.strips: NDArray[np.float32]
+        self._transforms: list[_Transforms] = []
 
-        spec, window = self.spec, package.manifest.window
-        if window is None:
-            self.input = backend.inputs[0]
-            self.stems = backend.outputs[0]
+        spec, stems = self.spec, len(self.spec.stems)
+        if package.manifest.window is None:
+            self.inputs = backend.inputs
+            self.strips = backend.outputs.reshape(self.decks * stems, spec.channels, spec.hop)
         else:
-            stems = len(spec.stems)
-            analysis, synthesis = asymmetric_pair(window.analysis, window.synthesis, spec.hop)
-            self._stft = StreamingSTFT(analysis, spec.hop, spec.channels)
-            self._istft = StreamingISTFT(synthesis, window.analysis, spec.hop, stems, spec.channels)
-            self.input = np.zeros((spec.channels, spec.hop), np.float32)
-            self.stems = np.zeros((stems, spec.channels, spec.hop), np.float32)
-            # Real and imaginary parts side by side are complex numbers: the same memory, another view.
-            self._mix_spectrum = backend.inputs[0].view(np.complex64)[..., 0]
-            self._stem_spectra = backend.outputs[0].view(np.complex64)[..., 0]
+            self.inputs = np.zeros((self.decks, spec.channels, spec.hop), np.float32)
+            self.strips = np.zeros((self.decks * stems, spec.channels, spec.hop), np.float32)
+            self._transforms = [
+                _Transforms(
+                    package,
+                    self.inputs[deck],
+                    backend.inputs[deck],
+                    backend.outputs[deck],
+                    self.strips[deck * stems : (deck + 1) * stems],
+                )
+                for deck in range(self.decks)
+            ]
+        self.input = self.inputs[0]
+        self.stems = self.strips[:stems]
         self._warm_up()
 
     def step(self) -> None:
-        """Separate the hop in `input` into `stems`."""
-        if self._stft is None or self._istft is None:
-            self.backend.run()
-            return
-        self._stft.push(self.input, self._mix_spectrum)
+        """Separate the hop in `inputs` into `strips`."""
+        for transforms in self._transforms:
+            transforms.analyse()
         self.backend.run()
-        self._istft.push(self._stem_spectra, self.stems)
+        for transforms in self._transforms:
+            transforms.synthesise()
 
-    def reset(self) -> None:
-        """Back to the start: state, overlap and `stems` to zero, as if just opened.
+    def reset(self, deck: int | None = None) -> None:
+        """Back to the start: state, overlap and `strips` to zero, as if just opened.
 
-        `input` is left alone: it is the caller's.
+        `inputs` are left alone: they are the caller's.
+
+        Args:
+            deck: counted from 0, the one that is reset, and nothing of the others; all if None.
         """
-        self.backend.reset()
-        if self._stft is not None and self._istft is not None:
-            self._stft.reset()
-            self._istft.reset()
-        self.stems.fill(0.0)
+        self.backend.reset(deck)
+        stems = len(self.spec.stems)
+        for number in range(self.decks) if deck is None else (deck,):
+            if self._transforms:
+                self._transforms[number].reset()
+            self.strips[number * stems : (number + 1) * stems].fill(0.0)
 
     def close(self) -> None:
-        """Release the backend. `input` and `stems` stay readable."""
+        """Release the backend. `inputs` and `strips` stay readable."""
         self.backend.close()
 
     def __enter__(self) -> Self:
@@ -99,10 +112,45 @@ class HopStream:
         # Noise rather than silence: a network's time must not depend on zeros being cheap to multiply.
         noise = np.random.default_rng(0)
         for _ in range(WARM_UP_STEPS):
-            self.input[:] = 0.1 * noise.standard_normal(self.input.shape)
+            self.inputs[:] = 0.1 * noise.standard_normal(self.inputs.shape)
             self.step()
-        self.input.fill(0.0)
+        self.inputs.fill(0.0)
         self.reset()
+
+
+class _Transforms:
+    """One deck's way from samples to the network's spectrum, and back from its stems' spectra.
+
+    Every deck has its own: nothing of one passes through the other's transforms, not even a NaN.
+    """
+
+    def __init__(
+        self,
+        package: ModelPackage,
+        samples: NDArray[np.float32],
+        spectrum: NDArray[np.float32],
+        spectra: NDArray[np.float32],
+        stems: NDArray[np.float32],
+    ) -> None:
+        spec, window = package.spec, package.manifest.window
+        assert window is not None
+        analysis, synthesis = asymmetric_pair(window.analysis, window.synthesis, spec.hop)
+        self._stft = StreamingSTFT(analysis, spec.hop, spec.channels)
+        self._istft = StreamingISTFT(synthesis, window.analysis, spec.hop, len(spec.stems), spec.channels)
+        self._samples, self._stems = samples, stems
+        # Real and imaginary parts side by side are complex numbers: the same memory, another view.
+        self._spectrum = spectrum.view(np.complex64)[..., 0]
+        self._spectra = spectra.view(np.complex64)[..., 0]
+
+    def analyse(self) -> None:
+        self._stft.push(self._samples, self._spectrum)
+
+    def synthesise(self) -> None:
+        self._istft.push(self._spectra, self._stems)
+
+    def reset(self) -> None:
+        self._stft.reset()
+        self._istft.reset()
 
 
 def open_stream(
@@ -111,6 +159,7 @@ def open_stream(
     backend: str = "onnx",
     device: str = "cpu",
     threads: int = 1,
+    decks: int = 1,
 ) -> HopStream:
     """Find a model, check its files, load it and warm it up: after this every hop takes its usual time.
 
@@ -119,6 +168,7 @@ def open_stream(
         backend: "onnx", or "torch", which alone imports torch.
         device: "cpu" or "cuda"; never replaced by the other.
         threads: CPU threads of one step.
+        decks: inputs that are separated at once.
 
     Raises:
         ModelError: when there is no such model, or its files are damaged or do not fit its manifest.
@@ -126,4 +176,4 @@ def open_stream(
     """
     package = model if isinstance(model, ModelPackage) else find(model)
     package.verify()
-    return HopStream(package, open_backend(package, backend, device, threads))
+    return HopStream(package, open_backend(package, backend, device, threads, decks))

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rtsep.separators.catalogue import load_weights
+from rtsep.separators.network import batch_axes
 from rtsep.separators.registry import ModelPackage
 from rtsep.spec import BackendError
 
@@ -25,6 +26,7 @@ class TorchBackend:
         package: the model; its weights are checked against its network.
         device: "cpu" or "cuda".
         threads: CPU threads of one step. torch keeps this number for the whole process.
+        batch: streams that one step serves.
 
     Attributes:
         inputs: what the next `run` reads; float32 in the shape of `Backend`.
@@ -37,7 +39,7 @@ class TorchBackend:
 
     name = "torch"
 
-    def __init__(self, package: ModelPackage, device: str = "cpu", threads: int = 1) -> None:
+    def __init__(self, package: ModelPackage, device: str = "cpu", threads: int = 1, batch: int = 1) -> None:
         if device not in ("cpu", "cuda"):
             raise BackendError(f"unknown device '{device}'; there are: cpu, cuda")
         if device == "cuda" and not torch.cuda.is_available():
@@ -45,16 +47,24 @@ class TorchBackend:
                 "torch finds no CUDA device here: it needs a GPU, its driver and a CUDA build of torch"
             )
         self.device = device
+        self.batch = batch
         torch.set_num_threads(threads)
         on_gpu = device == "cuda"
         manifest = package.manifest
         self._network = load_weights(package).to(device).requires_grad_(False)
         with torch.inference_mode():
-            self._host_input = torch.zeros(manifest.input_shape, pin_memory=on_gpu)
-            self._host_output = torch.zeros(manifest.output_shape, pin_memory=on_gpu)
+            self._host_input = torch.zeros((batch, *manifest.input_shape[1:]), pin_memory=on_gpu)
+            self._host_output = torch.zeros((batch, *manifest.output_shape[1:]), pin_memory=on_gpu)
             # On the CPU the network reads and writes the host's buffers themselves.
             self._input = torch.zeros_like(self._host_input, device=device) if on_gpu else self._host_input
-            self._state = {name: tensor.to(device) for name, tensor in self._network.init_state(1).items()}
+            state = self._network.init_state(batch)
+            self._state = {name: tensor.to(device) for name, tensor in state.items()}
+            axes = batch_axes(self._network)
+            # Views of each row's share, which a reset sets to zero.
+            self._rows = [
+                [tensor.select(axes[name], row) for name, tensor in self._state.items()]
+                for row in range(batch)
+            ]
         self.inputs: NDArray[np.float32] = self._host_input.numpy()
         self.outputs: NDArray[np.float32] = self._host_output.numpy()
         self._graph: torch.cuda.CUDAGraph | None = self._capture() if on_gpu else None
@@ -67,16 +77,18 @@ class TorchBackend:
             self._graph.replay()
             torch.cuda.current_stream().synchronize()
 
-    def reset(self) -> None:
-        """Set the state to zero. `inputs` and `outputs` are left as they are."""
+    def reset(self, row: int | None = None) -> None:
+        """Set the state to zero, of one row or of all. `inputs` and `outputs` are left as they are."""
         with torch.inference_mode():
-            for tensor in self._state.values():
-                tensor.zero_()
+            for tensors in self._rows if row is None else (self._rows[row],):
+                for tensor in tensors:
+                    tensor.zero_()
 
     def close(self) -> None:
         """Let go of the network and its device memory; `inputs` and `outputs` stay readable."""
         self._graph = None
         self._state = {}
+        self._rows = []
         self._network = None  # type: ignore[assignment]
 
     @torch.inference_mode()

@@ -18,7 +18,7 @@ from rtsep.cli.rig_options import load_rig
 from rtsep.cli.surfaces import OscOptions, PageOptions
 from rtsep.engine.ports import OSC_PORT, PAGE_PORT
 from rtsep.separators.registry import DEFAULT_MODEL
-from rtsep.spec import AudioFileError, UsageError
+from rtsep.spec import AudioFileError, UsageError, strip_names
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -29,6 +29,13 @@ if TYPE_CHECKING:
     from rtsep.engine.recorder import Recorder
 
 TICK_SECONDS = 0.1
+
+
+class Curve(StrEnum):
+    """How a crossfader goes from deck to deck."""
+
+    power = "constant-power"
+    cut = "cut"
 
 
 class Fallback(StrEnum):
@@ -105,6 +112,29 @@ def live(
             metavar="STEM=CH,CH",
             help="Send a stem to channels of its own too, such as vocals=3,4. The mix has 1 and 2.",
         ),
+    ] = None,
+    decks: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            max=2,
+            help="Stereo inputs to separate at once. A stem of the second is written 2/vocals.",
+        ),
+    ] = 1,
+    in_map: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--in-map",
+            metavar="DECK=CH,CH",
+            help="Which input channels a deck hears, such as 2=3,4.  [default: 1=1,2 and 2=3,4]",
+        ),
+    ] = None,
+    crossfader: Annotated[
+        float | None,
+        typer.Option(min=0.0, max=1.0, help="From deck 1 alone (0) to deck 2 alone (1).  [default: 0.5]"),
+    ] = None,
+    crossfader_curve: Annotated[
+        Curve | None, typer.Option(help="How it goes from deck to deck.  [default: constant-power]")
     ] = None,
     fx: Annotated[
         list[str] | None,
@@ -204,7 +234,14 @@ def live(
 
     Example: rtsep live --input Scarlett --output Scarlett --mute vocals
     """
-    from rtsep.cli.stem_options import check_stems, parse_effects, parse_gains, parse_out_map, parse_pans
+    from rtsep.cli.stem_options import (
+        check_stems,
+        parse_effects,
+        parse_gains,
+        parse_in_map,
+        parse_out_map,
+        parse_pans,
+    )
     from rtsep.separators.registry import find
 
     if null and (input is not None or output is not None):
@@ -212,7 +249,10 @@ def live(
     if record is None and record_format is not RecordFormat.stems:
         raise UsageError(f"--record-format {record_format} is of a recording: give --record DIR")
     package = find(model)
-    spec, stems = package.spec, package.spec.stems
+    if decks == 1 and (crossfader is not None or crossfader_curve is not None):
+        raise UsageError("a crossfader takes --decks 2")
+    spec, stems = package.spec, strip_names(package.spec.stems, decks)
+    heard_by = parse_in_map(in_map or (), decks)
     channels = parse_out_map(out_map or (), stems)
     gains, pans = parse_gains(gain or (), stems), parse_pans(pan or (), stems)
     chains = parse_effects(fx or (), stems)
@@ -229,6 +269,7 @@ def live(
     from rtsep.cli.tables import latency_table
     from rtsep.control.desk import Desk
     from rtsep.control.session import Session
+    from rtsep.engine.board import Board
     from rtsep.engine.options import EngineOptions, routes
     from rtsep.engine.process import ProcessEngine
     from rtsep.engine.recorder import Recorder
@@ -237,7 +278,7 @@ def live(
     needed = max((channel for pair in channels.values() for channel in pair), default=0) or None
     if needed is not None:
         needed = max(needed, spec.channels)
-        routes(channels, stems, needed)
+        routes(channels, Board(spec.stems, decks=decks), needed)
     options = EngineOptions(
         model=model,
         backend=backend,
@@ -254,6 +295,8 @@ def live(
         allowance=allowance,
         fallback=fallback.value,
         effects=chains,
+        decks=decks,
+        in_map=heard_by,
     )
     touched = parse_controllers(midi, midi_virtual)
     console = Console(highlight=False)
@@ -276,6 +319,10 @@ def live(
             desk.set_solo(stem)
         if master is not None:
             desk.set_master(master)
+        if crossfader is not None:
+            desk.set_crossfader(crossfader)
+        if crossfader_curve is not None:
+            desk.set_crossfader_cut(crossfader_curve is Curve.cut)
         if dry_wet is not None:
             desk.set_dry_wet(dry_wet)
         if limiter is not None:
@@ -287,7 +334,8 @@ def live(
         if record is not None:
             assert engine.recorder is not None
             together = record_format is RecordFormat.multichannel
-            recorder = Recorder(engine.recorder, record, stems, spec.sample_rate, spec.channels, together)
+            names = tuple(f"deck{name.replace('/', '-')}" if decks > 1 else name for name in stems)
+            recorder = Recorder(engine.recorder, record, names, spec.sample_rate, spec.channels, together)
         with console.status("loading the model and asking the device") if console.is_terminal else _nothing():
             report = engine.open()
         desk.add_effects(engine.effects)
@@ -310,7 +358,7 @@ def live(
                     desk.apply(wanted, fade)
                 playing = True
                 while playing:
-                    notes = {stem: _note(desk, stem) for stem in desk.stems}
+                    notes = {stem: _note(desk, stem) for stem in desk.strips}
                     with open_display(console, notes, _title(session)) as display:
                         playing = _watch(session, display, recorder, stopping, seconds)
                     if playing:
@@ -409,11 +457,14 @@ def _only(desk: Desk, file: Path) -> str:
 
 def _note(desk: Desk, stem: str) -> str:
     """What is set for a stem, in words."""
-    gain, pan = float(desk.get(f"stem/{stem}/gain")), float(desk.get(f"stem/{stem}/pan"))
+    from rtsep.control.parameters import strip_path
+
+    path = strip_path(stem)
+    gain, pan = float(desk.get(f"{path}/gain")), float(desk.get(f"{path}/pan"))
     words = [f"{gain:+g} dB"] if gain else []
     words += [f"pan {pan:+g}"] if pan else []
-    words += ["turned over"] if desk.get(f"stem/{stem}/polarity") else []
-    muted, soloed = desk.get(f"stem/{stem}/mute"), desk.get(f"stem/{stem}/solo")
+    words += ["turned over"] if desk.get(f"{path}/polarity") else []
+    muted, soloed = desk.get(f"{path}/mute"), desk.get(f"{path}/solo")
     words += ["muted"] if muted else ["solo"] if soloed else []
     return "  ".join(words)
 

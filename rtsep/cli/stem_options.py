@@ -1,4 +1,8 @@
-"""Options that name stems, as `--gain vocals=-6`, `--out-map vocals=3,4` and `--fx vocals=chain.toml`."""
+"""Options that name stems, as `--gain vocals=-6`, `--out-map vocals=3,4` and `--fx vocals=chain.toml`.
+
+What is called `stems` here are the names of the strips: with two decks "1/vocals" to "2/other", of which the
+first deck's may be written without its number.
+"""
 
 from __future__ import annotations
 
@@ -65,6 +69,29 @@ def parse_out_map(given: Iterable[str], stems: tuple[str, ...]) -> dict[str, tup
     return routes
 
 
+def parse_in_map(given: Iterable[str], decks: int) -> dict[int, tuple[int, ...]]:
+    """Input channels of the device, counted from 1, by deck, from texts such as "2=3,4", "1=5".
+
+    Raises:
+        UsageError: for a text that is none of these, a deck that there is not, or one named twice.
+    """
+    found: dict[int, tuple[int, ...]] = {}
+    for text in given:
+        deck, equals, value = (part.strip() for part in text.partition("="))
+        channels = [part.strip() for part in value.split(",")]
+        numbers = [deck, *channels]
+        if not equals or len(channels) > 2 or not all(n.isdecimal() and int(n) > 0 for n in numbers):
+            raise UsageError(f"--in-map {text}: write DECK=CHANNEL,CHANNEL, such as 2=3,4")
+        if int(deck) > decks:
+            raise UsageError(
+                f"--in-map {text}: there {'is one deck' if decks == 1 else f'are {decks} decks'}"
+            )
+        if int(deck) in found:
+            raise UsageError(f"--in-map names deck {deck} twice")
+        found[int(deck)] = tuple(int(channel) for channel in channels)
+    return found
+
+
 def parse_effects(given: Iterable[str], stems: tuple[str, ...]) -> dict[str, str]:
     """Chain files by stem, "bus" or "master", from texts such as "vocals=chain.toml". The files are checked.
 
@@ -83,12 +110,14 @@ def parse_effects(given: Iterable[str], stems: tuple[str, ...]) -> dict[str, str
 
 
 def check_stems(option: str, given: Iterable[str], stems: tuple[str, ...]) -> tuple[str, ...]:
-    """The same stems, or a UsageError for the first that is not among `stems`."""
-    named = tuple(given)
-    for stem in named:
-        if stem not in stems:
+    """Their full names, or a UsageError for the first that is not among `stems`."""
+    named = []
+    for stem in given:
+        full = stem if stem in stems else f"1/{stem}"
+        if full not in stems:
             raise UsageError(f"{option} {stem}: this model has {', '.join(stems)}")
-    return named
+        named.append(full)
+    return tuple(named)
 
 
 def _split(
@@ -97,7 +126,7 @@ def _split(
     stem, equals, value = (part.strip() for part in text.partition("="))
     if not equals or not stem or not value:
         raise UsageError(f"{option} {text}: write {form}")
-    check_stems(option, [stem], stems)
+    (stem,) = check_stems(option, [stem], stems)
     if stem in taken:
         raise UsageError(f"{option} names {stem} twice")
     return stem, value

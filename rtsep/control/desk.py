@@ -17,9 +17,12 @@ from rtsep.control.parameters import (
     Kind,
     Parameter,
     Value,
+    deck_parameters,
+    desk_parameters,
     gesture_parameters,
     master_parameters,
     strip_parameters,
+    strip_path,
 )
 from rtsep.control.snapshots import Snapshot, check_name, read_snapshots, write_snapshots
 from rtsep.dsp.gains import linear_to_db
@@ -30,7 +33,7 @@ from rtsep.spec import UsageError
 
 VOICE = "vocals"
 EFFECTS = "fx/"
-_ONE_DECK = "deck/1/"
+_FIRST_DECK = "deck/1/"
 
 
 class Desk:
@@ -39,6 +42,8 @@ class Desk:
     Every gesture takes the time `fade` in ms, in which all that it changes goes to its new place; the desk's
     own `fade_ms` where none is given, and never less than the engine's shortest, some 6 ms. What a later
     gesture changes on the same strip arrives in that gesture's time.
+
+    With two decks a stem is named "2/vocals"; without a number it is the first deck's.
 
     Args:
         board: the engine's.
@@ -102,6 +107,16 @@ class Desk:
         return self._board.stems
 
     @property
+    def decks(self) -> int:
+        """How many there are."""
+        return self._board.decks
+
+    @property
+    def strips(self) -> tuple[str, ...]:
+        """Names of all decks' stems: "vocals" with one deck; "1/vocals" ... "2/other" with two."""
+        return self._board.strips
+
+    @property
     def addresses(self) -> tuple[str, ...]:
         """Everything that can be set, in the order of a desk."""
         return tuple(self._parameters)
@@ -109,15 +124,17 @@ class Desk:
     def parameter(self, address: str) -> Parameter:
         """What stands at an address.
 
-        "deck/1/stem/drums/mute" is "stem/drums/mute", and "snapshot/recall/verse" is a trigger that recalls
-        the snapshot of that name, as "snapshot/capture/verse" captures it: for pads that send no text.
+        "deck/1/stem/drums/mute" and "stem/drums/mute" are the same: the first is its name where there are
+        decks, the second where there is one. "snapshot/recall/verse" is a trigger that recalls the snapshot
+        of that name, as "snapshot/capture/verse" captures it: for pads that send no text.
 
         Raises:
             UsageError: when there is nothing.
         """
-        known = self._parameters.get(address.removeprefix(_ONE_DECK))
-        if known is not None:
-            return known
+        first = f"{EFFECTS}1/{address.removeprefix(EFFECTS)}" if address.startswith(EFFECTS) else ""
+        for name in (address, _FIRST_DECK + address, address.removeprefix(_FIRST_DECK), first):
+            if name in self._parameters:
+                return self._parameters[name]
         verb, slash, name = address.rpartition("/")
         if slash and verb in self._names:
             check_name(name)
@@ -220,13 +237,13 @@ class Desk:
         """Level of a stem in dB, -inf to +12."""
         with self._changed:
             self._board.set_gain(stem, db, self._time(fade))
-            self._note(f"stem/{stem}/gain")
+            self._note(f"{self._path(stem)}/gain")
 
     def set_mute(self, stem: str, on: bool = True, fade: float | None = None) -> None:
         """Silence a stem, or let it sound again at its gain."""
         with self._changed:
             self._board.set_mute(stem, on, self._time(fade))
-            self._note(f"stem/{stem}/mute")
+            self._note(f"{self._path(stem)}/mute")
 
     def toggle_mute(self, stem: str, fade: float | None = None) -> bool:
         """Mute if it is not, and the reverse. Returns whether it is muted now."""
@@ -238,34 +255,78 @@ class Desk:
     def set_solo(
         self, stem: str, on: bool = True, *, exclusive: bool = False, fade: float | None = None
     ) -> None:
-        """Hear only soloed stems while there are any. Solos add up, unless this one is `exclusive`."""
-        self._board.index(stem)
+        """Hear only a deck's soloed stems while it has any. Solos add up, unless this one is `exclusive`."""
+        place = self._board.index(stem)
         time_ms = self._time(fade)
         with self._changed, self._board.change():
-            for other in self.stems if exclusive and on else ():
-                if other != stem and self._board.words["solo"][self._board.index(other)]:
+            mates = self.strips[self._board.strips_of(place // len(self.stems))]
+            for other in mates if exclusive and on else ():
+                if other != self.strips[place] and self._board.words["solo"][self._board.index(other)]:
                     self._board.set_solo(other, False, time_ms)
-                    self._note(f"stem/{other}/solo")
+                    self._note(f"{self._path(other)}/solo")
             self._board.set_solo(stem, on, time_ms)
-            self._note(f"stem/{stem}/solo")
+            self._note(f"{self._path(stem)}/solo")
 
     def set_pan(self, stem: str, position: float, fade: float | None = None) -> None:
         """Place of a stem from -1 (left) to +1 (right), at constant power."""
         with self._changed:
             self._board.set_pan(stem, position, self._time(fade))
-            self._note(f"stem/{stem}/pan")
+            self._note(f"{self._path(stem)}/pan")
 
     def set_polarity(self, stem: str, inverted: bool = True, fade: float | None = None) -> None:
         """Turn a stem's polarity over, or back; it passes through silence."""
         with self._changed:
             self._board.set_polarity(stem, inverted, self._time(fade))
-            self._note(f"stem/{stem}/polarity")
+            self._note(f"{self._path(stem)}/polarity")
 
     def set_send(self, stem: str, db: float, fade: float | None = None) -> None:
         """What a stem, behind its gain and pan, gives to the effect bus, in dB, -inf to +12."""
         with self._changed:
             self._board.set_send(stem, db, self._time(fade))
-            self._note(f"stem/{stem}/send")
+            self._note(f"{self._path(stem)}/send")
+
+    # -- decks -----------------------------------------------------------------------------------------
+
+    def set_deck_gain(self, deck: int, db: float, fade: float | None = None) -> None:
+        """Level of a deck, counted from 1, in dB, -inf to +12."""
+        with self._changed:
+            self._board.set_deck_gain(deck, db, self._time(fade))
+            self._note(f"deck/{deck}/gain")
+
+    def set_crossfader(self, position: float, fade: float | None = None) -> None:
+        """From the first deck alone (0) to the second alone (1), at constant power unless it cuts."""
+        with self._changed:
+            self._board.set_crossfader(position, self._time(fade))
+            self._note("crossfader")
+
+    def set_crossfader_cut(self, on: bool = True, fade: float | None = None) -> None:
+        """Both decks in full but for the crossfader's ends; or, off, constant power."""
+        with self._changed:
+            self._board.set_crossfader_cut(on, self._time(fade))
+            self._note("crossfader/cut")
+
+    def swap(self, stem: str, on: bool | None = None, fade: float | None = None) -> bool:
+        """Exchange which deck a stem is heard from: either deck's goes to the other's side of the crossfader.
+
+        With the crossfader at the first deck its vocals go, and the second's are heard over its instrumental.
+
+        Args:
+            stem: without a deck's number.
+            on: swapped or not; the other of what it is if None.
+            fade: ms.
+
+        Returns:
+            Whether it is swapped now.
+
+        Raises:
+            UsageError: for a stem that the model lacks, or without two decks.
+        """
+        with self._changed:
+            if on is None:
+                on = stem in self.stems and not self._board.words["swapped"][self.stems.index(stem)]
+            self._board.set_swapped(stem, on, self._time(fade))
+            self._note(f"swap/{stem}")
+            return on
 
     # -- master ----------------------------------------------------------------------------------------
 
@@ -312,36 +373,39 @@ class Desk:
 
     # -- gestures --------------------------------------------------------------------------------------
 
-    def instrumental(self, fade: float | None = None) -> None:
-        """All but the vocals: they are muted, the others are not, and nothing is soloed.
+    def instrumental(self, fade: float | None = None, deck: int = 1) -> None:
+        """All of a deck but the vocals: they are muted, the others are not, and nothing is soloed.
 
         Raises:
-            UsageError: when the model has no vocals.
+            UsageError: when the model has no vocals, or there is no such deck.
         """
-        self._mute_where(lambda stem: stem == VOICE, fade)
+        self._mute_where(lambda stem: stem == VOICE, fade, deck)
 
-    def acapella(self, fade: float | None = None) -> None:
-        """The vocals alone; otherwise as `instrumental`."""
-        self._mute_where(lambda stem: stem != VOICE, fade)
+    def acapella(self, fade: float | None = None, deck: int = 1) -> None:
+        """The vocals of a deck alone; otherwise as `instrumental`."""
+        self._mute_where(lambda stem: stem != VOICE, fade, deck)
 
-    def everything(self, fade: float | None = None) -> None:
-        """Every stem heard: nothing muted, nothing soloed."""
-        self._mute_where(lambda stem: False, fade, needs_voice=False)
+    def everything(self, fade: float | None = None, deck: int = 1) -> None:
+        """Every stem of a deck heard: nothing muted, nothing soloed."""
+        self._mute_where(lambda stem: False, fade, deck, needs_voice=False)
 
-    def reset(self) -> None:
-        """Forget what was heard so far: after a seek, or when other music begins."""
+    def reset(self, deck: int | None = None) -> None:
+        """Forget what was heard so far, on a deck or on all: after a seek, or when other music begins."""
         with self._changed:
-            self._board.request_reset()
+            self._board.request_reset(deck)
 
-    def _mute_where(self, muted: Callable[[str], bool], fade: float | None, needs_voice: bool = True) -> None:
+    def _mute_where(
+        self, muted: Callable[[str], bool], fade: float | None, deck: int, needs_voice: bool = True
+    ) -> None:
         if needs_voice:
             self._board.index(VOICE)
+        strips = self.strips[self._board.strips_of(self._board.deck_of(deck))]
         time_ms = self._time(fade)
         with self._changed, self._board.change():
-            for stem in self.stems:
-                self._board.set_mute(stem, muted(stem), time_ms)
-                self._board.set_solo(stem, False, time_ms)
-                self._note(f"stem/{stem}/mute", f"stem/{stem}/solo")
+            for stem, strip in zip(self.stems, strips, strict=True):
+                self._board.set_mute(strip, muted(stem), time_ms)
+                self._board.set_solo(strip, False, time_ms)
+                self._note(f"{self._path(strip)}/mute", f"{self._path(strip)}/solo")
 
     # -- snapshots -------------------------------------------------------------------------------------
 
@@ -439,6 +503,10 @@ class Desk:
         check_fade(time_ms)
         return time_ms
 
+    def _path(self, stem: str) -> str:
+        """Where the addresses of a stem's strip begin."""
+        return strip_path(self.strips[self._board.index(stem)])
+
     def _note(self, *addresses: str) -> None:
         """Remember that these have changed, and wake whoever waits. The lock is held."""
         self._version += 1
@@ -448,8 +516,10 @@ class Desk:
 
     def _lay_out(self) -> None:
         words = self._board.words
-        for k, stem in enumerate(self.stems):
-            self._add_strip(f"stem/{stem}", stem, k)
+        for k, strip in enumerate(self.strips):
+            self._add_strip(strip_path(strip), strip, k)
+        if self.decks > 1:
+            self._add_decks()
         master = {p.address: p for p in master_parameters()}
         self._add(master["master/gain"], lambda: float(words["master_db"]), self.set_master)
         self._add(master["master/limiter"], lambda: bool(words["limiter"]), self._limiter)
@@ -458,10 +528,9 @@ class Desk:
         self._add(master["master/bypass"], lambda: bool(words["bypass"]), self.set_bypass)
         self._add(master["master/panic"], lambda: bool(words["panic"]), lambda on, _: self.panic(on))
         self._add(master["fade"], lambda: self._fade_ms, lambda value, _: self._set_fade(value))
+        for deck in range(1, self.decks + 1):
+            self._add_gestures(deck, f"deck/{deck}/" if self.decks > 1 else "")
         does: dict[str, Callable[[Any, float], None]] = {
-            "gesture/instrumental": lambda _, fade: self.instrumental(fade),
-            "gesture/acapella": lambda _, fade: self.acapella(fade),
-            "gesture/everything": lambda _, fade: self.everything(fade),
             "reset": lambda _, fade: self.reset(),
             "snapshot/capture": lambda name, _: self.capture(name),
             "snapshot/recall": lambda name, _: self.recall(name),
@@ -472,8 +541,46 @@ class Desk:
             "snapshot/recall": lambda: self._names["snapshot/recall"],
             "snapshot/morph": lambda: self._morph_ms,
         }
-        for parameter in gesture_parameters(VOICE in self.stems):
+        for parameter in desk_parameters():
             self._add(parameter, knows.get(parameter.address), does[parameter.address])
+
+    def _add_gestures(self, deck: int, path: str) -> None:
+        does: dict[str, Callable[[Any, float], None]] = {
+            "instrumental": lambda _, fade: self.instrumental(fade, deck),
+            "acapella": lambda _, fade: self.acapella(fade, deck),
+            "everything": lambda _, fade: self.everything(fade, deck),
+        }
+        for parameter in gesture_parameters(VOICE in self.stems, path):
+            self._add(parameter, None, does[parameter.address.rpartition("/")[2]])
+
+    def _add_decks(self) -> None:
+        words, board = self._board.words, self._board
+        known = {p.address: p for p in deck_parameters(self.decks, self.stems)}
+        for deck in range(1, self.decks + 1):
+            self._add(
+                known[f"deck/{deck}/gain"],
+                lambda k=deck - 1: float(words["deck_db"][k]),  # type: ignore[misc]
+                partial(self.set_deck_gain, deck),
+            )
+            self._add(known[f"deck/{deck}/reset"], None, lambda _, fade, deck=deck: self.reset(deck))  # type: ignore[misc]
+        if self.decks != 2:
+            return
+        self._add(known["crossfader"], lambda: board.crossfader, self.set_crossfader)
+        self._add(known["crossfader/cut"], lambda: bool(words["cut"]), self.set_crossfader_cut)
+        for k, stem in enumerate(self.stems):
+            self._add(
+                known[f"swap/{stem}"],
+                lambda k=k: bool(words["swapped"][k]),  # type: ignore[misc]
+                lambda on, fade, stem=stem: self._swap(stem, on, fade),  # type: ignore[misc]
+            )
+            self._add(
+                known[f"gesture/swap/{stem}"],
+                None,
+                lambda _, fade, stem=stem: self._swap(stem, None, fade),  # type: ignore[misc]
+            )
+
+    def _swap(self, stem: str, on: bool | None, fade: float) -> None:
+        self.swap(stem, on, fade)
 
     def _add_strip(self, path: str, stem: str, k: int) -> None:
         words = self._board.words

@@ -31,10 +31,11 @@ class Engine:
 
     Args:
         model: a shipped model's name, or the folder of one.
+        decks: stereo inputs that are separated at once; a stem of the second is named "2/vocals".
         input, output: the audio device's name, a part of it, or its number; None for the default.
         block: frames per callback.
         options: any other field of `rtsep.engine.options.EngineOptions`: backend, device, threads,
-            sample_rate, in_channels, out_channels, out_map, allowance, fallback, effects, audio.
+            sample_rate, in_channels, out_channels, out_map, in_map, allowance, fallback, effects, audio.
 
     Raises:
         ModelError: when there is no such model, here; and when it is damaged, on entering.
@@ -49,9 +50,12 @@ class Engine:
         input: str | int | None = None,
         output: str | int | None = None,
         block: int = 128,
+        decks: int = 1,
         **options: Any,
     ) -> None:
-        self.options = EngineOptions(model=str(model), input=input, output=output, block=block, **options)
+        self.options = EngineOptions(
+            model=str(model), input=input, output=output, block=block, decks=decks, **options
+        )
         self._engine = ProcessEngine(self.options)
         self.desk = Desk(self._engine.board)
 
@@ -86,6 +90,14 @@ class Engine:
     def solo(self, stem: str, on: bool = True) -> None:
         """While any stem is soloed, only soloed stems sound."""
         self.desk.set_solo(stem, on)
+
+    def crossfade(self, position: float) -> None:
+        """From the first deck alone (0) to the second alone (1)."""
+        self.desk.set_crossfader(position)
+
+    def swap(self, stem: str) -> bool:
+        """Exchange which deck a stem is heard from. Returns whether it is exchanged now."""
+        return self.desk.swap(stem)
 
     def bypass(self, on: bool = True) -> None:
         """Hear the input as it is, delayed as the mix would be."""

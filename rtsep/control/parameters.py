@@ -131,6 +131,12 @@ class Parameter:
         }
 
 
+def strip_path(strip: str) -> str:
+    """Where a strip's addresses begin: "stem/vocals", or "deck/2/stem/vocals" of "2/vocals"."""
+    deck, slash, stem = strip.partition("/")
+    return f"deck/{deck}/stem/{stem}" if slash else f"stem/{strip}"
+
+
 def strip_parameters(path: str, stem: str) -> list[Parameter]:
     """The parameters of one stem's strip, whose addresses begin with `path`."""
     return [
@@ -158,10 +164,33 @@ def master_parameters() -> list[Parameter]:
     ]
 
 
-def gesture_parameters(voice: bool) -> list[Parameter]:
-    """What does something rather than is something. `voice`: whether there are vocals."""
-    found = [
-        _trigger("gesture/everything", "every stem heard"),
+def deck_parameters(decks: int, stems: tuple[str, ...]) -> list[Parameter]:
+    """What several decks have beside their strips; two of them, a crossfader too."""
+    found = []
+    for deck in range(1, decks + 1):
+        found.append(_level(f"deck/{deck}/gain", 0.0, f"level of deck {deck}"))
+        found.append(_trigger(f"deck/{deck}/reset", f"forget what deck {deck} heard, as after a seek"))
+    if decks == 2:
+        found.append(Parameter("crossfader", "number", 0.0, 1.0, 0.5, "", "deck 1 (0) to deck 2 (1)"))
+        found.append(_switch("crossfader/cut", "both decks in full but for the crossfader's ends"))
+        for stem in stems:
+            found.append(_switch(f"swap/{stem}", f"{stem} of either deck on the other's side"))
+            found.append(_trigger(f"gesture/swap/{stem}", f"exchange which deck {stem} is heard from"))
+    return found
+
+
+def gesture_parameters(voice: bool, path: str = "") -> list[Parameter]:
+    """What is done to the strips of one deck at once. `voice`: whether there are vocals."""
+    found = [_trigger(f"{path}gesture/everything", "every stem heard")]
+    if voice:
+        found.insert(0, _trigger(f"{path}gesture/instrumental", "all but the vocals"))
+        found.insert(1, _trigger(f"{path}gesture/acapella", "the vocals alone"))
+    return found
+
+
+def desk_parameters() -> list[Parameter]:
+    """What else does something rather than is something."""
+    return [
         _trigger("reset", "forget what was heard, as after a seek"),
         Parameter("snapshot/capture", "name", 0.0, 1.0, "", "", "keep what is set under a name", False),
         Parameter("snapshot/recall", "name", 0.0, 1.0, "", "", "go back to what a name holds", False),
@@ -169,10 +198,6 @@ def gesture_parameters(voice: bool) -> list[Parameter]:
             "snapshot/morph", "number", 0.0, LONGEST_FADE_MS, 0.0, "ms", "time that a recall takes", False
         ),
     ]
-    if voice:
-        found.insert(0, _trigger("gesture/instrumental", "all but the vocals"))
-        found.insert(1, _trigger("gesture/acapella", "the vocals alone"))
-    return found
 
 
 def _level(address: str, default: float, meaning: str) -> Parameter:

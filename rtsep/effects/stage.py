@@ -12,12 +12,12 @@ from rtsep.effects.chain import EffectChain
 from rtsep.effects.chainfile import load_chain
 from rtsep.effects.lines import DelayLine
 from rtsep.effects.parameters import BUS, MASTER, MAX_PARAMETERS, EffectParameter
-from rtsep.spec import StreamSpec, UsageError
+from rtsep.spec import StreamSpec, UsageError, strip_names
 
 
-def check_owners(files: Iterable[str], stems: tuple[str, ...]) -> None:
-    """Raise a UsageError for a chain that belongs to no stem, nor to the bus or the master."""
-    owners = (*stems, BUS, MASTER)
+def check_owners(files: Iterable[str], strips: tuple[str, ...]) -> None:
+    """Raise a UsageError for a chain that belongs to no strip, nor to the bus or the master."""
+    owners = (*strips, BUS, MASTER)
     for owner in files:
         if owner not in owners:
             raise UsageError(f"no stem '{owner}' for effects: there are {', '.join(owners)}")
@@ -30,8 +30,9 @@ class EffectStage:
     belongs to the mix while the master's chain has it.
 
     Args:
-        files: chain files by stem, "bus" or "master".
+        files: chain files by stem, "bus" or "master"; by "2/vocals" where there are several decks.
         spec: the stream's.
+        decks: how many. Where the arrays below have stems, they have those of all decks, the first's first.
 
     Attributes:
         files: as given.
@@ -42,8 +43,9 @@ class EffectStage:
         UsageError: a file that is wrong, a plug-in that does not load or cannot be compensated.
     """
 
-    def __init__(self, files: Mapping[str, str | Path], spec: StreamSpec) -> None:
-        check_owners(files, spec.stems)
+    def __init__(self, files: Mapping[str, str | Path], spec: StreamSpec, decks: int = 1) -> None:
+        strips = strip_names(spec.stems, decks)
+        check_owners(files, strips)
         self.files = {owner: str(file) for owner, file in files.items()}
         read = {owner: (str(file), load_chain(file)) for owner, file in files.items()}
         chains = {
@@ -57,9 +59,9 @@ class EffectStage:
                 f"{self.files[BUS]}: this chain is {self._bus.delay} samples late; what the bus returns"
                 " must be in time with the stems"
             )
-        self._chains = [(k, chains[stem]) for k, stem in enumerate(spec.stems) if stem in chains]
+        self._chains = [(k, chains[stem]) for k, stem in enumerate(strips) if stem in chains]
         self._all = tuple(chains.values())
-        stems, channels = len(spec.stems), spec.channels
+        stems, channels = len(strips), spec.channels
         slowest = max((chain.delay for _, chain in self._chains), default=0)
         late = self._master.delay if self._master else 0
         self.delay = slowest + late

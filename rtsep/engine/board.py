@@ -17,11 +17,13 @@ from rtsep.dsp.gains import db_to_linear
 from rtsep.dsp.kernel import Doubles
 from rtsep.effects.parameters import MAX_PARAMETERS
 from rtsep.engine.telemetry import BUCKETS, HopTimes, Telemetry
+from rtsep.mixer.decks import DeckSection
 from rtsep.mixer.master import MasterStrip
 from rtsep.mixer.strip import ChannelStrip
-from rtsep.spec import UsageError
+from rtsep.spec import MAX_DECKS, UsageError, strip_names
 
 MAX_STEMS = 16
+MAX_STRIPS = MAX_STEMS * MAX_DECKS
 MAX_CHANNELS = 64
 ERROR_BYTES = 512
 HIGHEST_DB = 12.0
@@ -40,13 +42,19 @@ PORT_COUNTERS = (
 _LAYOUT = np.dtype(
     [
         # Written by the controlling side.
-        ("gain_db", "f8", MAX_STEMS),
-        ("mute", "i8", MAX_STEMS),
-        ("solo", "i8", MAX_STEMS),
-        ("pan", "f8", MAX_STEMS),
-        ("inverted", "i8", MAX_STEMS),
-        ("send", "f8", MAX_STEMS),
-        ("fade_ms", "f8", MAX_STEMS),
+        ("gain_db", "f8", MAX_STRIPS),
+        ("mute", "i8", MAX_STRIPS),
+        ("solo", "i8", MAX_STRIPS),
+        ("pan", "f8", MAX_STRIPS),
+        ("inverted", "i8", MAX_STRIPS),
+        ("send", "f8", MAX_STRIPS),
+        ("fade_ms", "f8", MAX_STRIPS),
+        ("deck_db", "f8", MAX_DECKS),
+        ("crossfader", "f8"),
+        ("cut", "i8"),
+        ("swapped", "i8", MAX_STEMS),
+        ("crossfader_fade_ms", "f8"),
+        ("deck_epochs", "i8", MAX_DECKS),
         ("master_db", "f8"),
         ("dry", "f8"),
         ("limiter", "i8"),
@@ -68,12 +76,13 @@ _LAYOUT = np.dtype(
         ("load", "f8"),
         ("sample_rate", "i8"),
         ("bad_hops", "i8"),
+        ("deck_bad_hops", "i8", MAX_DECKS),
         ("jumps", "i8"),
         ("resets", "i8"),
         ("record_lost", "i8"),
         ("effects_replaced", "i8"),
         ("port", "i8", len(PORT_COUNTERS)),
-        ("levels", "f8", MAX_STEMS),
+        ("levels", "f8", MAX_STRIPS),
         ("reduction", "f8"),
         ("peaks", "f8", MAX_CHANNELS),
         ("out_channels", "i8"),
@@ -96,19 +105,33 @@ def check_fade(fade_ms: float) -> None:
 class Board:
     """Named access to the board's memory.
 
+    With several decks a stem is named "2/vocals"; without a number it is the first deck's.
+
     Args:
         stems: names, in the model's order.
         buffer: at least `Board.size_bytes()` bytes, zeroed or an existing board's; own memory if None.
-            Zeros are the defaults: every stem at 0 dB in the middle, no sends, the master open, no limiter.
+            Zeros are the defaults: every stem at 0 dB in the middle, no sends, the crossfader in the middle,
+            the master open, no limiter.
+        decks: how many.
+
+    Attributes:
+        stems, decks: as given.
+        strips: names of the strips, in the order of all arrays: see `rtsep.spec.strip_names`.
 
     Raises:
-        UsageError: for a stem that the model does not have.
+        UsageError: for a stem or a deck that there is not.
     """
 
-    def __init__(self, stems: tuple[str, ...], buffer: Any = None) -> None:
+    def __init__(self, stems: tuple[str, ...], buffer: Any = None, decks: int = 1) -> None:
         if len(stems) > MAX_STEMS:
             raise UsageError(f"a model of {len(stems)} stems; at most {MAX_STEMS} are possible")
+        if not 1 <= decks <= MAX_DECKS:
+            raise UsageError(f"{decks} decks are not possible: 1 to {MAX_DECKS} are")
         self.stems = stems
+        self.decks = decks
+        self.strips = strip_names(stems, decks)
+        self._places = {f"{1 + k // len(stems)}/{stem}": k for k, stem in enumerate(stems * decks)}
+        self._places |= {stem: k for k, stem in enumerate(stems)}
         memory = np.zeros(_LAYOUT.itemsize, np.uint8) if buffer is None else buffer
         self.words = np.frombuffer(memory, _LAYOUT, 1)[0]
         self.hop_times = HopTimes(self.words["hop_counts"], self.words["hops"])
@@ -121,11 +144,23 @@ class Board:
     # -- the controlling side ------------------------------------------------------------------------
 
     def index(self, stem: str) -> int:
-        """Where a stem stands in the model's order."""
+        """Where a stem's strip stands in the order of `strips`."""
         try:
-            return self.stems.index(stem)
-        except ValueError:
-            raise UsageError(f"no stem {stem!r}: this model has {', '.join(self.stems)}") from None
+            return self._places[stem]
+        except KeyError:
+            raise UsageError(f"no stem {stem!r}: this model has {', '.join(self.strips)}") from None
+
+    def deck_of(self, number: int) -> int:
+        """A deck's place, from its number that is counted from 1."""
+        if not 1 <= number <= self.decks:
+            raise UsageError(
+                f"no deck {number}: there {'is one' if self.decks == 1 else f'are {self.decks}'}"
+            )
+        return number - 1
+
+    def strips_of(self, deck: int) -> slice:
+        """The places of a deck's strips; decks are counted from 0 here."""
+        return slice(deck * len(self.stems), (deck + 1) * len(self.stems))
 
     @contextmanager
     def change(self) -> Iterator[None]:
@@ -159,13 +194,13 @@ class Board:
         self._set_stem("mute", stem, on, fade_ms)
 
     def set_solo(self, stem: str, on: bool = True, fade_ms: float = 0.0) -> None:
-        """While any stem is soloed, only soloed stems sound."""
-        self.index(stem)
+        """While any stem of a deck is soloed, only its soloed stems sound."""
+        index = self.index(stem)
         check_fade(fade_ms)
         with self.change():
             self._set_stem("solo", stem, on, fade_ms)
             # A solo silences the others: they fade in the same time.
-            self.words["fade_ms"][: len(self.stems)] = fade_ms
+            self.words["fade_ms"][self.strips_of(index // len(self.stems))] = fade_ms
 
     def set_pan(self, stem: str, position: float, fade_ms: float = 0.0) -> None:
         """Place of a stem, -1 (left) to +1 (right): see `rtsep.mixer.strip.balance`."""
@@ -182,6 +217,58 @@ class Board:
         if not db <= HIGHEST_DB:
             raise UsageError(f"send of {stem}: {db} dB is not between -inf and +{HIGHEST_DB:g}")
         self._set_stem("send", stem, db_to_linear(db), fade_ms)
+
+    def set_deck_gain(self, deck: int, db: float, fade_ms: float = 0.0) -> None:
+        """Level of all stems of a deck, counted from 1, and of its dry signal, in dB, -inf to +12."""
+        place = self.deck_of(deck)
+        if not db <= HIGHEST_DB:
+            raise UsageError(f"gain of deck {deck}: {db} dB is not between -inf and +{HIGHEST_DB:g}")
+        check_fade(fade_ms)
+        with self.change():
+            self.words["fade_ms"][self.strips_of(place)] = fade_ms
+            self._set_crossfader(fade_ms)
+            self.words["deck_db"][place] = db
+
+    def set_crossfader(self, position: float, fade_ms: float = 0.0) -> None:
+        """From the first deck alone (0) to the second alone (1); see `rtsep.mixer.decks.crossfade`."""
+        self._need_decks("crossfader")
+        if not 0.0 <= position <= 1.0:
+            raise UsageError(f"crossfader: {position} is not between 0 (deck 1) and 1 (deck 2)")
+        check_fade(fade_ms)
+        with self.change():
+            self._set_crossfader(fade_ms)
+            # Zeros are the defaults, and the middle is where a crossfader begins.
+            self.words["crossfader"] = position - 0.5
+
+    @property
+    def crossfader(self) -> float:
+        """Where the crossfader was put last, 0 to 1."""
+        return float(self.words["crossfader"]) + 0.5
+
+    def set_crossfader_cut(self, on: bool = True, fade_ms: float = 0.0) -> None:
+        """The curve: both decks in full but for the fader's ends, or constant power (off)."""
+        self._need_decks("crossfader")
+        check_fade(fade_ms)
+        with self.change():
+            self._set_crossfader(fade_ms)
+            self.words["cut"] = on
+
+    def set_swapped(self, stem: str, on: bool = True, fade_ms: float = 0.0) -> None:
+        """Put a stem of the first deck on the second's side of the crossfader, and the reverse; or back."""
+        self._need_decks("swap")
+        if stem not in self.stems:
+            raise UsageError(f"no stem {stem!r} to swap: this model has {', '.join(self.stems)}")
+        check_fade(fade_ms)
+        with self.change():
+            self._set_crossfader(fade_ms)
+            self.words["swapped"][self.stems.index(stem)] = on
+
+    def _set_crossfader(self, fade_ms: float) -> None:
+        self.words["crossfader_fade_ms"] = fade_ms
+
+    def _need_decks(self, what: str) -> None:
+        if self.decks != 2:
+            raise UsageError(f"{what}: takes two decks")
 
     def set_master(self, db: float, fade_ms: float = 0.0) -> None:
         """Level of all that is heard in dB, -inf to +12."""
@@ -226,9 +313,12 @@ class Board:
             self.words["master_fade_ms"] = fade_ms
             self.words[word] = value
 
-    def request_reset(self) -> None:
-        """Forget what was heard so far: after a seek, or when other music begins."""
-        self.words["epoch"] += 1
+    def request_reset(self, deck: int | None = None) -> None:
+        """Forget what was heard, on a deck (counted from 1) or on all: after a seek, or other music."""
+        if deck is None:
+            self.words["epoch"] += 1
+        else:
+            self.words["deck_epochs"][self.deck_of(deck)] += 1
 
     def request_stop(self) -> None:
         """Ask the engine's process to end."""
@@ -240,7 +330,7 @@ class Board:
         counters = {name: int(value) for name, value in zip(PORT_COUNTERS, words["port"], strict=True)}
         rate = int(words["sample_rate"])
         error = bytes(words["error"][: int(words["error_length"])]).decode("utf-8", "replace")
-        levels = {stem: float(words["levels"][k]) for k, stem in enumerate(self.stems)}
+        levels = {stem: float(words["levels"][k]) for k, stem in enumerate(self.strips)}
         return Telemetry(
             state=STATES[int(words["state"])],
             error=error,
@@ -256,6 +346,7 @@ class Board:
             underruns=counters["underruns"],
             late_hops=counters["late_hops"],
             bad_hops=int(words["bad_hops"]),
+            deck_bad_hops=tuple(int(n) for n in words["deck_bad_hops"][: self.decks]),
             jumps=int(words["jumps"]),
             resets=int(words["resets"]),
             xruns=counters["pa_input_overflow"] + counters["pa_output_underflow"],
@@ -289,6 +380,20 @@ class Board:
             strip.inverted = bool(words["inverted"][k])
             if 0.0 <= words["fade_ms"][k] <= LONGEST_FADE_MS:
                 fades_ms[k] = words["fade_ms"][k]
+
+    def read_crossfader(self, decks: DeckSection) -> float:
+        """The same for what several decks have. Returns the time in which it is to fade, ms."""
+        words = self.words
+        for k in range(self.decks):
+            if words["deck_db"][k] <= HIGHEST_DB:
+                decks.gains_db[k] = float(words["deck_db"][k])
+        if -0.5 <= words["crossfader"] <= 0.5:
+            decks.position = self.crossfader
+        decks.cut = bool(words["cut"])
+        for k in range(len(self.stems)):
+            decks.swapped[k] = bool(words["swapped"][k])
+        fade = float(words["crossfader_fade_ms"])
+        return fade if 0.0 <= fade <= LONGEST_FADE_MS else 0.0
 
     def read_master(self, master: MasterStrip) -> float:
         """The same for the master. Returns the time in which it is to fade, ms."""

@@ -34,7 +34,7 @@ def make_driver(options: EngineOptions, sample_rate: int) -> AudioDriver:
     """The audio driver that the options ask for, not yet opened. `sample_rate`: the model's, Hz."""
     if options.audio == "null":
         rate = options.sample_rate or sample_rate
-        return NullDriver(rate, options.block, None, options.in_channels, options.out_channels or 2)
+        return NullDriver(rate, options.block, None, options.needed_inputs, options.out_channels or 2)
     from rtsep.io.portaudio import PortAudioDriver
 
     return PortAudioDriver(
@@ -42,7 +42,7 @@ def make_driver(options: EngineOptions, sample_rate: int) -> AudioDriver:
         options.output,
         options.block,
         options.sample_rate,
-        options.in_channels,
+        options.needed_inputs,
         options.out_channels,
         preferred_rate=sample_rate,
     )
@@ -83,10 +83,14 @@ def main() -> int:
 def _run(task: dict[str, Any], answer: Any) -> None:
     options = EngineOptions.from_json(task["options"])
     stream = open_stream(
-        options.model, backend=options.backend, device=options.device, threads=options.threads
+        options.model,
+        backend=options.backend,
+        device=options.device,
+        threads=options.threads,
+        decks=options.decks,
     )
     shared = SharedFile(Board.size_bytes(), Path(task["board"]))
-    board = Board(stream.spec.stems, shared.buffer)
+    board = Board(stream.spec.stems, shared.buffer, options.decks)
     recorder = None
     if task["recorder"] is not None:
         tape = SharedFile(task["recorder_size"], Path(task["recorder"]))
@@ -96,12 +100,13 @@ def _run(task: dict[str, Any], answer: Any) -> None:
         # Here and not above: who has no chain needs no pedalboard. On the main thread, as plug-ins want it.
         from rtsep.effects.stage import EffectStage
 
-        effects = EffectStage(options.effects, stream.spec)
+        effects = EffectStage(options.effects, stream.spec, options.decks)
     engine = InProcessEngine(
         make_driver(options, stream.spec.sample_rate),
         stream,
         board=board,
         out_map=options.out_map,
+        in_map=options.in_map,
         allowance=options.allowance,
         fallback=options.fallback,
         recorder=recorder,

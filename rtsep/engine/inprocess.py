@@ -12,7 +12,7 @@ from rtsep.backends.stream import HopStream
 from rtsep.engine.board import Board
 from rtsep.engine.effect_controls import EffectControls
 from rtsep.engine.latency import LatencyReport
-from rtsep.engine.options import routes
+from rtsep.engine.options import inputs, routes
 from rtsep.engine.rates import plan
 from rtsep.engine.telemetry import Telemetry
 from rtsep.engine.worker import Worker
@@ -40,6 +40,7 @@ class InProcessEngine:
         stream: the separator, warmed up; the caller closes it.
         board: shared with whoever controls; a board of its own if None.
         out_map: device channels, counted from 1, that stems go to besides the mix.
+        in_map: input channels of the device, counted from 1, by deck, counted from 1: see `options.inputs`.
         allowance: device samples that the worker has for a hop; the whole blocks in a hop if None.
         fallback: what an underrun sounds like.
         recorder: ring that takes stems and mix, if they are recorded.
@@ -59,6 +60,7 @@ class InProcessEngine:
         *,
         board: Board | None = None,
         out_map: dict[str, tuple[int, ...]] | None = None,
+        in_map: dict[int, tuple[int, ...]] | None = None,
         allowance: int | None = None,
         fallback: Literal["dry", "silence"] = "dry",
         recorder: RingBuffer | None = None,
@@ -66,8 +68,9 @@ class InProcessEngine:
     ) -> None:
         self.driver = driver
         self.stream = stream
-        self.board = board or Board(stream.spec.stems)
+        self.board = board or Board(stream.spec.stems, decks=stream.decks)
         self._out_map = out_map or {}
+        self._in_map = in_map or {}
         self._allowance = allowance
         self._fallback: Literal["dry", "silence"] = fallback
         self._recorder = recorder
@@ -92,7 +95,8 @@ class InProcessEngine:
         try:
             late = self._effects.delay if self._effects else 0
             self._latency = plan(spec, fmt, self._allowance, late)
-            ways = routes(self._out_map, spec.stems, fmt.out_channels)
+            ways = routes(self._out_map, self.board, fmt.out_channels)
+            decks = inputs(self._in_map, self.stream.decks, fmt.in_channels)
             hop = -(-spec.hop * fmt.sample_rate // spec.sample_rate)
             self._port = RealtimePort(
                 fmt.in_channels,
@@ -101,6 +105,7 @@ class InProcessEngine:
                 self._latency.stream,
                 fallback=self._fallback,
                 sample_rate=fmt.sample_rate,
+                decks=decks,
             )
             self._worker = Worker(
                 self._port,

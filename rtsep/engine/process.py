@@ -51,12 +51,12 @@ class ProcessEngine:
         package = find(options.model)
         self.spec = package.spec
         self._shared = SharedFile(Board.size_bytes())
-        self.board = Board(self.spec.stems, self._shared.buffer)
+        self.board = Board(self.spec.stems, self._shared.buffer, options.decks)
         self.effects = EffectControls(self.board, ())
         self.recorder: RingBuffer | None = None
         self._tape: SharedFile | None = None
         if record:
-            channels = (len(self.spec.stems) + 1) * self.spec.channels
+            channels = (len(self.board.strips) + 1) * self.spec.channels
             capacity = int(RECORD_SECONDS * self.spec.sample_rate)
             self._tape = SharedFile(RingBuffer.size_bytes(channels, capacity))
             self.recorder = RingBuffer(channels, capacity, self._tape.buffer)

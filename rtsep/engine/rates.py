@@ -59,15 +59,16 @@ class Intake:
     """Gathers the model's hops from the port's input.
 
     Args:
-        port: where input arrives; one channel is given to all of the model's, two make one by their mean.
+        port: where input arrives. A deck's pair of channels is given to the model's two, or makes its one by
+            their mean.
         device, model: Hz.
-        channels, hop: the model's.
+        hop: the model's.
     """
 
-    def __init__(self, port: RealtimePort, device: int, model: int, channels: int, hop: int) -> None:
+    def __init__(self, port: RealtimePort, device: int, model: int, hop: int) -> None:
         self._port = port
         self._hop = hop
-        self._channels = channels
+        self._decks = port.decks
         self._resampler = None if device == model else StreamingResampler(device, model, port.in_channels)
         longest = hop if self._resampler is None else self._resampler.frames_in(2 * hop) + SPARE
         self._raw: Block = np.zeros((port.in_channels, longest), np.float32)
@@ -88,7 +89,7 @@ class Intake:
         return self._base + self._resampler.frames_in((self._hops + 1) * self._hop)
 
     def take(self, target: Block) -> bool:
-        """Read the next hop into `target` (channels, hop). False when the callback has overwritten it."""
+        """Read the next hop into `target` (decks, channels, hop). False if it was overwritten meanwhile."""
         begin, end = self._base + self._taken, self.needed
         raw = self._raw[:, : end - begin]
         if not self._port.read_hop(begin, raw):
@@ -111,10 +112,14 @@ class Intake:
         self._base, self._taken, self._hops, self._waiting = position, 0, 0, 0
 
     def _spread(self, source: Block, target: Block) -> None:
-        if self._channels == 1 and source.shape[0] > 1:
-            np.mean(source, axis=0, out=target[0])
-        else:
-            target[:] = source[: self._channels]
+        channels = target.shape[1]
+        for deck, pair in enumerate(self._decks):
+            if channels == 1 and pair[0] != pair[1]:
+                np.add(source[pair[0]], source[pair[1]], out=target[deck, 0])
+                target[deck, 0] *= np.float32(0.5)
+            else:
+                for k in range(channels):
+                    target[deck, k] = source[pair[min(k, 1)]]
 
 
 class Outlet:

@@ -94,13 +94,15 @@ class Telemetry:
         load: share of the deadline that computing takes, on average over the last second.
         underruns: times the output was not there when due, each crossfaded to dry.
         late_hops: hops that came too late to be heard at all.
-        bad_hops: hops that the model spoiled with NaN or runaway values, replaced by dry.
+        bad_hops: hops that the model spoiled with NaN or runaway values, replaced by dry, of all decks.
+        deck_bad_hops: the same of each deck.
         jumps: times the worker fell so far behind that input was lost.
         resets: hot resets.
         xruns: overflows and underflows that the device itself reported.
         counters: everything the audio callback counted, by name.
         peaks: output peak of each device channel, linear.
-        stem_levels: RMS of each stem after its gain, linear, by name.
+        stem_levels: RMS of each stem after its gain, linear, by name; "2/vocals" where there are decks, and
+            then before the crossfader.
         record_lost: frames that the recorder could not take.
         reduction_db: what the limiter takes away, 0 or less: a meter that falls at once and rises slowly.
         effects_replaced: hops in which an effect chain failed, replaced by its dry input.
@@ -129,3 +131,4 @@ class Telemetry:
     record_lost: int = 0
     reduction_db: float = 0.0
     effects_replaced: int = 0
+    deck_bad_hops: tuple[int, ...] = ()

@@ -21,6 +21,7 @@ from rtsep.engine.dry import DryDelay
 from rtsep.engine.latency import LatencyReport
 from rtsep.engine.rates import Intake, Outlet
 from rtsep.engine.tape import Tape
+from rtsep.mixer.decks import DeckSection
 from rtsep.mixer.master import MasterStrip
 from rtsep.mixer.mixer import Mixer
 from rtsep.mixer.strip import ChannelStrip, channel_gains
@@ -41,7 +42,7 @@ REDUCTION_SHARE = 0.02
 """By which the limiter's meter falls back at every hop."""
 
 Routes = tuple[tuple[int, tuple[int, ...]], ...]
-"""Stem number and the device channels, counted from 0, that it goes to besides the mix."""
+"""Number of a strip and the device channels, counted from 0, that it goes to besides the mix."""
 
 
 class Worker:
@@ -49,13 +50,13 @@ class Worker:
 
     Args:
         port: the memory shared with the audio callback.
-        stream: the separator, warmed up.
+        stream: the separator, warmed up; of as many decks as the port and the board have.
         board: parameters in, telemetry out.
         latency: the stream's plan.
-        routes: stems that have device channels of their own.
+        routes: strips that have device channels of their own.
         silent: the fallback is silence, not dry.
         recorder: where stems and mix go, interleaved, if they are recorded:
-            (stems + 1) x channels wide.
+            (strips + 1) x channels wide.
         effects: chains on stems and on the mix, if there are any.
         on_failure: called with a line of text if the worker cannot go on.
     """
@@ -77,21 +78,34 @@ class Worker:
         self._port, self._stream, self._board = port, stream, board
         self._routes, self._effects = routes, effects
         self._on_failure = on_failure
-        stems = len(spec.stems)
-        self._mixer = Mixer(stems, spec.channels, spec.hop, RAMP, spec.sample_rate)
-        self._strips = [ChannelStrip() for _ in spec.stems]
+        decks = self._decks = stream.decks
+        if not decks == board.decks == len(port.decks):
+            raise ValueError(
+                f"{decks} decks to separate, {board.decks} on the board, {port.decks} in the port"
+            )
+        self._mixer = Mixer(len(spec.stems), spec.channels, spec.hop, RAMP, spec.sample_rate, decks)
+        stems = self._mixer.stems
+        # Views that are made once: a deck's share of the stream's strips.
+        self._shares = [stream.strips[board.strips_of(deck)] for deck in range(decks)]
+        self._strips = [ChannelStrip() for _ in range(stems)]
+        self._section = DeckSection([0.0] * decks, [False] * len(spec.stems))
+        self._crossed = np.ones(stems + decks)
+        self._crossed_fades = np.full(stems + decks, RAMP, np.int64)
+        self._channel_gains = np.ones((stems, spec.channels))
         self._master = MasterStrip()
         self._fades_ms = np.zeros(stems)
         self._fades = np.full(stems, RAMP, np.int64)
         self._sends = np.zeros(stems)
+        self._sliding = False
         self._panic = False
         self._revision = -1
         self._peak = np.zeros(stems + 1, np.float32)
         self._square = np.zeros(stems + 1, np.float32)
-        self._dry = DryDelay(spec.channels, spec.hop, spec.delay)
+        self._dry = [DryDelay(spec.channels, spec.hop, spec.delay) for _ in range(decks)]
+        self._dries = np.zeros((decks, spec.channels, spec.hop), np.float32)
         # What takes the place of a hop that cannot be let through; None for the dry signal.
         self._silence = np.zeros((spec.channels, spec.hop), np.float32) if silent else None
-        self._intake = Intake(port, latency.sample_rate, spec.sample_rate, spec.channels, spec.hop)
+        self._intake = Intake(port, latency.sample_rate, spec.sample_rate, spec.hop)
         self._outlet = Outlet(port, spec.sample_rate, latency.sample_rate, spec.hop, latency.prefill)
         self._mix = np.zeros((spec.channels, spec.hop), np.float32)
         self._faded: NDArray[np.float32] = np.zeros((stems, spec.channels, spec.hop), np.float32)
@@ -99,13 +113,14 @@ class Worker:
         self._tape = Tape(recorder, stems, spec.channels, spec.hop) if recorder else None
         # Frames of the model for each of the device's.
         self._ratio = spec.sample_rate / latency.sample_rate
-        self._untouched = stream.stems
+        self._untouched = stream.strips
         self._effects_revision = int(board.words["effects_revision"])
         self._settling = -(-spec.delay // spec.hop)
         self._refilling = -(-(spec.delay + (effects.delay if effects else 0)) // spec.hop)
-        self._dry_hops = 0
+        self._dry_hops = [0] * decks
         self._mute_hops = 0
         self._epoch = int(board.words["epoch"])
+        self._deck_epochs = [int(epoch) for epoch in board.words["deck_epochs"][:decks]]
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="rtsep worker", daemon=True)
         board.words["deadline"] = spec.hop_seconds
@@ -138,7 +153,7 @@ class Worker:
 
     def _hop(self) -> None:
         began = time.perf_counter_ns()
-        if not self._intake.take(self._stream.input):
+        if not self._intake.take(self._stream.inputs):
             self._catch_up()
             return
         self._separate()
@@ -151,31 +166,49 @@ class Worker:
     def _separate(self) -> None:
         """Input hop to mix: `_mix`, and the stems after their gains in `_faded`."""
         words, stream, mixer = self._board.words, self._stream, self._mixer
-        dry = self._dry.push(stream.input)
+        for deck, delay in enumerate(self._dry):
+            self._dries[deck] = delay.push(stream.inputs[deck])
         stream.step()
-        epoch = int(words["epoch"])
-        if epoch != self._epoch:
-            # From here on the stems are replaced by dry, until the separator has a past again.
-            self._epoch = epoch
-            words["resets"] += 1
-            stream.reset()
-            self._dry_hops = self._settling + 1
-        mixer.sanitise(stream.stems, dry if self._silence is None else self._silence, self._dry_hops > 0)
-        self._dry_hops = max(0, self._dry_hops - 1)
+        self._reset_as_asked()
+        for deck, stems in enumerate(self._shares):
+            instead = self._dries[deck] if self._silence is None else self._silence
+            mixer.sanitise(stems, instead, self._dry_hops[deck] > 0, deck)
+            self._dry_hops[deck] = max(0, self._dry_hops[deck] - 1)
         if words["revision"] != self._revision and not words["pending"]:
             self._take_parameters()
         effects, returned = self._effects, None
         if effects is not None:
             self._affect(effects)
-        mixer.strips(stream.stems, self._faded)
+        mixer.strips(stream.strips, self._faded)
         if effects is not None:
             returned = effects.process_bus(mixer.bus)
         mixer.total(self._faded, self._mix, returned)
+        dry = mixer.cross_dry(self._dries)
+        if self._sliding:
+            self._level_fallback()
         if effects is not None:
             effects.process_mix(self._mix, self._faded)
             dry = effects.delay_dry(dry)
             words["effects_replaced"] = effects.replaced
         mixer.finish(self._faded, self._mix, dry)
+
+    def _reset_as_asked(self) -> None:
+        """All decks, or one: from here on its stems are replaced by dry, until it has a past again."""
+        words, stream = self._board.words, self._stream
+        epoch = int(words["epoch"])
+        if epoch != self._epoch:
+            self._epoch = epoch
+            words["resets"] += 1
+            stream.reset()
+            for deck in range(self._decks):
+                self._dry_hops[deck] = self._settling + 1
+        for deck in range(self._decks):
+            epoch = int(words["deck_epochs"][deck])
+            if epoch != self._deck_epochs[deck]:
+                self._deck_epochs[deck] = epoch
+                words["resets"] += 1
+                stream.reset(deck)
+                self._dry_hops[deck] = self._settling + 1
 
     def _take_parameters(self) -> None:
         """Board to mixer; another change that begins meanwhile is left, whole, to the next hop."""
@@ -183,6 +216,7 @@ class Worker:
         revision = int(words["revision"])
         board.read_strips(self._strips, self._fades_ms)
         fade_ms = board.read_master(self._master)
+        crossfade_ms = board.read_crossfader(self._section)
         panic = bool(words["panic"])
         if words["pending"] or words["revision"] != revision:
             return
@@ -190,17 +224,33 @@ class Worker:
         for k, strip in enumerate(self._strips):
             self._fades[k] = self._samples(self._fades_ms[k])
             self._sends[k] = strip.send
-        mixer.set_targets(channel_gains(self._strips, mixer.channels), self._fades)
+        for deck, level in enumerate(self._section.gains()):
+            share = board.strips_of(deck)
+            # Solos are a deck's own.
+            gains = channel_gains(self._strips[share], mixer.channels)
+            self._channel_gains[share] = gains if level == 1.0 else gains * level
+        mixer.set_targets(self._channel_gains, self._fades)
         mixer.set_sends(self._sends, self._fades)
+        self._section.levels(self._crossed)
+        self._crossed_fades.fill(self._samples(crossfade_ms))
+        mixer.set_crossfader(self._crossed, self._crossed_fades)
+        self._sliding = self._decks > 1
         mixer.master.set(self._master, self._samples(fade_ms), RAMP if panic != self._panic else None)
         self._panic = panic
+
+    def _level_fallback(self) -> None:
+        """What the callback plays where a hop is missing: the decks as the crossfader has them now."""
+        crossfader, strips = self._mixer.crossfader, self._mixer.stems
+        for deck in range(self._decks):
+            self._port.set_dry_level(deck, crossfader.value(strips + deck))
+        self._sliding = crossfader.moving
 
     def _samples(self, fade_ms: float) -> int:
         return max(RAMP, int(fade_ms * 1e-3 * self._stream.spec.sample_rate))
 
     def _affect(self, effects: EffectStage) -> None:
         """Stems through their chains, in place; as they were, in time with the mix, for the recorder."""
-        words, stems = self._board.words, self._stream.stems
+        words, stems = self._board.words, self._stream.strips
         revision = int(words["effects_revision"])
         if revision != self._effects_revision:
             self._effects_revision = revision
@@ -211,10 +261,14 @@ class Worker:
 
     def _recover(self) -> None:
         """After a spoiled hop, which the guard has replaced: a state with a NaN in it never loses it."""
-        if self._mixer.guard.replaced != int(self._board.words["bad_hops"]):
-            self._board.words["bad_hops"] = self._mixer.guard.replaced
-            self._stream.reset()
-            self._dry_hops = self._settling
+        counts = self._board.words["deck_bad_hops"]
+        for deck, guard in enumerate(self._mixer.guards):
+            fresh = guard.replaced - int(counts[deck])
+            if fresh:
+                counts[deck] = guard.replaced
+                self._board.words["bad_hops"] += fresh
+                self._stream.reset(None if self._decks == 1 else deck)
+                self._dry_hops[deck] = self._settling
 
     def _route(self) -> None:
         """Mix and stems to the device's channels, and to the recorder."""
@@ -259,11 +313,11 @@ class Worker:
 
     def _warm_up(self) -> None:
         """Run every path once, so that nothing is compiled or loaded while music plays."""
-        self._stream.input.fill(0.0)
+        self._stream.inputs.fill(0.0)
         self._separate()
         tape, self._tape = self._tape, None
         self._route()
         self._tape = tape
         self._stream.reset()
         self._mixer.reset()
-        self._dry_hops = 0
+        self._dry_hops = [0] * self._decks

@@ -12,7 +12,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from rtsep.backends.onnx import OnnxBackend
+from rtsep.backends.onnx import OnnxBackend, session_options
 from rtsep.separators.manifest import MANIFEST_NAME, Files, Manifest, parse
 from rtsep.separators.registry import ModelPackage, describe_file
 from rtsep.spec import ModelError
@@ -136,7 +136,7 @@ def _run(backend: OnnxBackend, signal: NDArray[np.float32], package: ModelPackag
 
 def _check_state(package: ModelPackage, signal: NDArray[np.float32], wanted: NDArray[np.float32]) -> None:
     """Carry the state by hand through a session of its own: the stream's outputs must come again."""
-    session = ort.InferenceSession(str(package.onnx), providers=["CPUExecutionProvider"])
+    session = ort.InferenceSession(str(package.onnx), session_options(), providers=["CPUExecutionProvider"])
     names = [entry.name for entry in package.manifest.state]
     outputs = ["output", *(f"next.{name}" for name in names)]
     state = {f"state.{entry.name}": np.zeros(entry.shape, np.float32) for entry in package.manifest.state}
@@ -157,7 +157,7 @@ def _check_state(package: ModelPackage, signal: NDArray[np.float32], wanted: NDA
 def _state_of(copy: Path, graph: Path) -> list[dict[str, Any]]:
     """The state as the graph's inputs show it, in their order."""
     try:
-        session = ort.InferenceSession(str(copy), providers=["CPUExecutionProvider"])
+        session = ort.InferenceSession(str(copy), session_options(), providers=["CPUExecutionProvider"])
     except Exception as error:  # the runtime's errors share no base class but this
         reason = str(error).strip().partition("\n")[0].replace(str(copy), str(graph))
         raise ModelError(f"{graph}: cannot be loaded: {reason}") from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Protocol
 
 from rtsep.control.desk import Desk
@@ -210,11 +211,12 @@ def bind(file: MappingFile, desk: Desk, scheduler: Scheduler) -> Table:
 def resolve(address: str, desk: Desk) -> str | None:
     """An address in which a stem may be named by its number; None when the model has not so many."""
     words = address.split("/")
-    if len(words) == 3 and words[0] == "stem" and words[1].isdecimal() and words[1] not in desk.stems:
-        number = int(words[1])
-        if not 1 <= number <= len(desk.stems):
-            return None
-        words[1] = desk.stems[number - 1]
+    for k, (before, word) in enumerate(pairwise(words), start=1):
+        if before in ("stem", "swap") and word.isdecimal() and word not in desk.stems:
+            number = int(word)
+            if not 1 <= number <= len(desk.stems):
+                return None
+            words[k] = desk.stems[number - 1]
     return "/".join(words)
 
 

@@ -1,4 +1,4 @@
-"""The sum of the stems, each at its own gain and place, hop by hop."""
+"""The sum of the stems, each at its own gain and place, hop by hop; of one deck's, or of several decks'."""
 
 from __future__ import annotations
 
@@ -20,6 +20,16 @@ def _apply(stems: Floats, gains: Floats, stem_out: Floats) -> None:
         for c in range(channels):
             for i in range(samples):
                 stem_out[s, c, i] = stems[s, c, i] * gains[s * channels + c, i]
+
+
+@kernel("void(float32[:, :, :], float32[:, ::1], float32[:, :, :])")
+def _cross(stems: Floats, levels: Floats, out: Floats) -> None:
+    """Each stem at its level, all its channels alike."""
+    count, channels, samples = stems.shape
+    for s in range(count):
+        for c in range(channels):
+            for i in range(samples):
+                out[s, c, i] = stems[s, c, i] * levels[s, i]
 
 
 @kernel("void(float32[:, :, :], float32[:, :])")
@@ -66,32 +76,45 @@ def _add(what: Floats, out: Floats) -> None:
 class Mixer:
     """Sums stems with gains that never step, meters them, and guards against runaway stems.
 
+    With several decks a *strip* is one stem of one deck, the first deck's first. Behind their strips the
+    stems of every deck pass the crossfader, on the side that they are on, and so does each deck's input on
+    its way to the dry signal. One deck passes none.
+
     All gains begin at one, all sends at zero. One thread uses a mixer; nothing it does allocates. A hop goes
     through `strips`, through an effect that reads `bus`, if there is one, into the sum by `total`, through an
     effect on the sum, and through `finish`; `process` is all three where there is no effect.
 
     Attributes:
-        stems, channels, hop, ramp: as given.
-        gains: the ramps, one a channel of a stem; `gains.target` is what was set last.
+        stems: strips in all. channels, hop, ramp, decks: as given.
+        gains: the ramps, one a channel of a strip; `gains.target` is what was set last.
         sends: the ramps of what each stem gives to the effect bus.
         bus: (channels, hop) float32, the sum of the sends; zero where no send is open.
+        crossfader: the ramps of what it lets through, of every strip and then of every deck's input.
         master: what the sum passes last.
-        meters: of each stem behind its gain and, in the last row, of what leaves.
-        guard: replaces hops that are not sane; `guard.replaced` counts them.
+        meters: of each strip behind its gain and, in the last row, of what leaves.
+        guards: one a deck, replaces its hops that are not sane and counts them.
     """
 
-    def __init__(self, stems: int, channels: int, hop: int, ramp: int, sample_rate: int = 44100) -> None:
+    def __init__(
+        self, stems: int, channels: int, hop: int, ramp: int, sample_rate: int = 44100, decks: int = 1
+    ) -> None:
         """Args:
-            stems, channels: shape of the stream.
+            stems, channels: shape of one deck's stream.
             hop: the most samples that one call brings.
             ramp: samples in which a gain goes to a new target where nothing else is said.
             sample_rate: Hz, for the limiter's release.
+            decks: how many.
 
         Raises:
             UsageError: for sizes below 1.
         """
-        if min(stems, channels, hop, ramp) < 1:
-            raise UsageError(f"mixer: {stems} stems of {channels} channels, hop {hop}, ramp {ramp}")
+        if min(stems, channels, hop, ramp, decks) < 1:
+            raise UsageError(
+                f"mixer: {decks} decks, {stems} stems of {channels} channels, hop {hop}, ramp {ramp}"
+            )
+        self.decks = decks
+        self.guards = tuple(Guard(stems, channels, ramp) for _ in range(decks))
+        stems *= decks
         self.stems = stems
         self.channels = channels
         self.hop = hop
@@ -100,7 +123,7 @@ class Mixer:
         self.sends = Ramp(stems, ramp, initial=0.0)
         self.master = Master(hop, ramp, sample_rate)
         self.meters = Meters(stems)
-        self.guard = Guard(stems, channels, ramp)
+        self.crossfader = Ramp(stems + decks, ramp)
         self.bus: Floats = np.zeros((channels, hop), np.float32)
         self._sending = False
         self._goals: Doubles = np.ones((stems, channels))
@@ -112,14 +135,20 @@ class Mixer:
         self._levels = np.zeros((stems, hop), np.float32)
         self._stem_out = np.zeros((stems, channels, hop), np.float32)
         self._no_dry = np.zeros((channels, hop), np.float32)
+        self._through = np.ones((stems + decks, hop), np.float32)
+        self._crossed = np.zeros((stems, channels, hop), np.float32)
+        self._inputs = np.zeros((decks, channels, hop), np.float32)
+        self._dry = np.zeros((channels, hop), np.float32)
 
     def reset(self) -> None:
         """Begin a new stream: gains at their targets, meters and guard as new."""
         self.gains.land()
         self.sends.land()
+        self.crossfader.land()
         self.master.reset()
         self.meters.reset()
-        self.guard.reset()
+        for guard in self.guards:
+            guard.reset()
 
     def set_targets(self, gains_linear: Doubles, lengths: Integers | None = None) -> None:
         """Send the gains to `gains_linear`, float64 amplitude factors.
@@ -147,9 +176,36 @@ class Mixer:
         """
         self.sends.set(levels_linear, lengths)
 
-    def sanitise(self, stems: Floats, dry: Floats, force: bool = False) -> bool:
-        """Check and mend one hop of stems in place before it is mixed: see `Guard.sanitise`."""
-        return self.guard.sanitise(stems, dry, force)
+    def set_crossfader(self, levels_linear: Doubles, lengths: Integers | None = None) -> None:
+        """Send what the crossfader lets through to `levels_linear`, (strips + decks,) float64.
+
+        Raises:
+            ValueError: for another number of levels.
+        """
+        self.crossfader.set(levels_linear, lengths)
+
+    def sanitise(self, stems: Floats, dry: Floats, force: bool = False, deck: int = 0) -> bool:
+        """Check and mend one hop of a deck's stems in place before it is mixed: see `Guard.sanitise`."""
+        return self.guards[deck].sanitise(stems, dry, force)
+
+    def cross_dry(self, inputs: Floats) -> Floats:
+        """The sum of the decks' inputs, each as the crossfader lets it through.
+
+        To be called once a hop, behind `strips`.
+
+        Args:
+            inputs: (decks, channels, n) float32, delayed as the stems are.
+
+        Returns:
+            (channels, n) float32, overwritten by the next call; of one deck its input itself.
+        """
+        if self.decks == 1:
+            return inputs[0]
+        samples = inputs.shape[2]
+        crossed, dry = self._inputs[:, :, :samples], self._dry[:, :samples]
+        _cross(inputs, self._through[self.stems :], crossed)
+        _sum(crossed, dry)
+        return dry
 
     def mix(self, stems: Floats, out: Floats) -> None:
         """Sum one hop: `process` without the stems' own outputs."""
@@ -200,10 +256,15 @@ class Mixer:
         samples = stems.shape[2]
         self.gains.fill(self._gains, samples)
         _apply(stems, self._gains, stem_out)
+        heard = stem_out
+        if self.decks > 1:
+            self.crossfader.fill(self._through, samples)
+            heard = self._crossed[:, :, :samples]
+            _cross(stem_out, self._through, heard)
         sending = _open(self.sends.left, self.sends.target)
         if sending:
             self.sends.fill(self._levels, samples)
-            _send(stem_out, self._levels, self.bus[:, :samples])
+            _send(heard, self._levels, self.bus[:, :samples])
         elif self._sending:
             self.bus.fill(0.0)
         self._sending = sending
@@ -219,7 +280,7 @@ class Mixer:
         Raises:
             ValueError: for other shapes.
         """
-        _sum(stem_out, out)
+        _sum(stem_out if self.decks == 1 else self._crossed[:, :, : out.shape[1]], out)
         if returned is not None:
             if returned.shape != out.shape:
                 raise ValueError(f"expected a return of {out.shape}, got {returned.shape}")

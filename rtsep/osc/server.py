@@ -23,7 +23,7 @@ from pythonosc.osc_message import OscMessage
 from pythonosc.osc_message_builder import BuildError, OscMessageBuilder
 from pythonosc.osc_packet import OscPacket, ParseError
 
-from rtsep.control.parameters import Value
+from rtsep.control.parameters import Value, strip_path
 from rtsep.control.session import Session
 from rtsep.engine.ports import OSC_PORT
 from rtsep.engine.telemetry import Telemetry
@@ -206,7 +206,7 @@ class OscServer:
 
 def _meters(t: Telemetry) -> list[OscMessage]:
     """Levels in dBFS, silence as -120."""
-    told = [_message(f"{ROOT}meter/stem/{stem}", _db(level)) for stem, level in t.stem_levels.items()]
+    told = [_message(f"{ROOT}meter/{strip_path(stem)}", _db(level)) for stem, level in t.stem_levels.items()]
     told += [_message(f"{ROOT}meter/out/{n}", _db(peak)) for n, peak in enumerate(t.peaks, start=1)]
     return [*told, _message(f"{ROOT}meter/reduction", t.reduction_db)]
 

@@ -193,6 +193,7 @@ class Hub:
         told: dict[str, Any] = {
             "is": "hello",
             "stems": self._desk.stems,
+            "decks": self._desk.decks,
             "parameters": self._desk.describe(),
             "values": values,
             "snapshots": self._desk.snapshots,

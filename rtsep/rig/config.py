@@ -58,8 +58,27 @@ class Engine(Table):
     fallback: Literal["dry", "silence"] = "dry"
 
 
+class Decks(Table):
+    """Inputs that are separated at once, each by itself.
+
+    Attributes:
+        count: how many.
+        inputs: of each deck in turn, the input channels that it hears, counted from 1: two, or one; those
+            left out have the pairs in order.
+        crossfader: where it begins, from the first deck (0) to the second (1).
+        curve: how it goes from deck to deck.
+    """
+
+    count: int = Field(default=1, ge=1, le=2)
+    inputs: list[Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1, max_length=2)]] = Field(
+        default_factory=list
+    )
+    crossfader: float = Field(default=0.5, ge=0.0, le=1.0)
+    curve: Literal["constant-power", "cut"] = "constant-power"
+
+
 class Stem(Table):
-    """Where a stem's strip begins.
+    """Where a stem's strip begins; `[stems."2/vocals"]` is one of the second deck.
 
     Attributes:
         gain: dB, up to +12; -inf is silence.
@@ -153,12 +172,13 @@ class Rig(Table):
 
     Attributes:
         format: 1.
-        audio, engine, stems, master, snapshots, midi, page, osc: see there; each may be left out.
+        audio, engine, decks, stems, master, snapshots, midi, page, osc: see there; each may be left out.
     """
 
     format: Literal[1]
     audio: Audio = Audio()
     engine: Engine = Engine()
+    decks: Decks = Decks()
     stems: dict[str, Stem] = Field(default_factory=dict)
     master: Master = Master()
     snapshots: Snapshots | None = None

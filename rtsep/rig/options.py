@@ -16,7 +16,7 @@ def live_options(rig: Rig, folder: Path) -> dict[str, Any]:
         rig: a checked one.
         folder: from which its paths are seen.
     """
-    audio, engine, master = rig.audio, rig.engine, rig.master
+    audio, engine, decks, master = rig.audio, rig.engine, rig.decks, rig.master
     strips = rig.stems.items()
     options: dict[str, Any] = {
         "input": None if audio.input is None else str(audio.input),
@@ -30,6 +30,10 @@ def live_options(rig: Rig, folder: Path) -> dict[str, Any]:
         "threads": engine.threads,
         "allowance": engine.allowance,
         "fallback": engine.fallback,
+        "decks": decks.count if "count" in decks.model_fields_set else None,
+        "in_map": [f"{deck}={','.join(map(str, pair))}" for deck, pair in enumerate(decks.inputs, start=1)],
+        "crossfader": decks.crossfader if "crossfader" in decks.model_fields_set else None,
+        "crossfader_curve": decks.curve if "curve" in decks.model_fields_set else None,
         # What is at its default may come from the snapshot.
         "gain": [f"{stem}={strip.gain}" for stem, strip in strips if "gain" in strip.model_fields_set],
         "pan": [f"{stem}={strip.pan}" for stem, strip in strips if "pan" in strip.model_fields_set],

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from rtsep.rig.config import Rig
 from rtsep.rig.lines import line_of
 from rtsep.separators.registry import find
-from rtsep.spec import RtsepError, UsageError
+from rtsep.spec import RtsepError, UsageError, strip_names
 
 _WORDS = {
     "extra_forbidden": "there is no such key",
@@ -59,9 +59,20 @@ def parse_rig(text: str, file: Path) -> Rig:
         stems = find(model).spec.stems
     except RtsepError as error:
         raise _at(file, text, ("engine", "model"), str(error)) from None
+    strips = strip_names(stems, rig.decks.count)
     for stem in rig.stems:
-        if stem not in stems:
-            raise _at(file, text, ("stems", stem), f"{rig.engine.model} has {', '.join(stems)}")
+        if stem not in strips and stem not in stems:
+            raise _at(file, text, ("stems", stem), f"{rig.engine.model} has {', '.join(strips)}")
+        if f"1/{stem}" in rig.stems:
+            raise _at(file, text, ("stems", f"1/{stem}"), f"is {stem}, which is there already")
+    if len(rig.decks.inputs) > rig.decks.count:
+        raise _at(
+            file, text, ("decks", "inputs"), f"more inputs than decks, of which there are {rig.decks.count}"
+        )
+    if rig.decks.count == 1:
+        for key in ("crossfader", "curve"):
+            if key in rig.decks.model_fields_set:
+                raise _at(file, text, ("decks", key), "takes two decks: count = 2")
     if rig.audio.null and (rig.audio.input is not None or rig.audio.output is not None):
         raise _at(file, text, ("audio", "null"), "null is without a device: leave out input and output")
     named: list[tuple[tuple[str, ...], Path | None]] = [

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from pydantic import BaseModel
 
 from rtsep.rig.config import Rig
 
+_BARE = re.compile(r"[A-Za-z0-9_-]+")
 _HEAD = "# A rig for 'rtsep live --rig': docs/rig.md describes every key. Paths are seen from this folder.\n"
 
 
@@ -21,7 +23,8 @@ def write_toml(rig: Rig) -> str:
             lines += _table(name, value)
         elif isinstance(value, dict):
             for key, strip in value.items():
-                lines += _table(f"{name}.{key}", strip)
+                # A key such as 2/vocals needs quotes.
+                lines += _table(f"{name}.{key if _BARE.fullmatch(key) else _plain(key)}", strip)
     return "\n".join(lines) + "\n"
 
 

@@ -6,7 +6,8 @@ block of `frames` at time t (frames since the stream opened) it
 1. copies the input to the input ring at [t, t + frames) and publishes the new time;
 2. copies what is due, [t, t + frames) of the output ring, to the device;
 3. if that is not there, crossfades to the *dry* signal: the input at [t - latency, ...), read from the
-   input ring's own history, so that dry and wet are aligned and the latency stays what it is;
+   input ring's own history, so that dry and wet are aligned and the latency stays what it is. With
+   several decks it is their sum, each at the level that the worker has left for it;
 4. counts.
 
 The reader moves on by `frames` whatever happens. A late hop is therefore never heard and never shifts
@@ -66,16 +67,31 @@ def _take_input(words: Any, samples: Any, block: Any, offset: int, count: int) -
 
 @njit
 def _dry(words: Any, samples: Any, position: int, channel: int) -> Any:
-    """The fallback at an input position: front pair from front pair, mono to both, both to mono."""
-    channels = words[at.IN_CHANNELS]
+    """The fallback at an input position: the decks' pairs to the front pair, or halved and summed to mono."""
     if position < 0 or channel > 1 or words[at.SILENT_FALLBACK] != 0:
         return np.float32(0.0)
-    slot = words[at.IN_AT] + (position & (words[at.CAPACITY] - 1)) * channels
-    if channels == 1:
-        return samples[slot]
-    if words[at.OUT_CHANNELS] == 1:
-        return np.float32(0.5) * (samples[slot] + samples[slot + 1])
-    return samples[slot + channel]
+    slot = words[at.IN_AT] + (position & (words[at.CAPACITY] - 1)) * words[at.IN_CHANNELS]
+    total = np.float32(0.0)
+    for deck in range(words[at.DECKS]):
+        pair = at.DECK_CHANNELS + 2 * deck
+        if words[at.OUT_CHANNELS] == 1:
+            value = np.float32(0.5) * (samples[slot + words[pair]] + samples[slot + words[pair + 1]])
+        else:
+            value = samples[slot + words[pair + channel]]
+        level = words[at.DRY_NOW + deck]
+        if level != at.ONE:
+            value *= np.float32(level / at.ONE)
+        total += value
+    return total
+
+
+@njit
+def _slide(words: Any, step: int) -> None:
+    """Take the decks' dry levels a frame's step towards where they are wanted."""
+    for deck in range(words[at.DECKS]):
+        now, wanted = words[at.DRY_NOW + deck], words[at.DRY_LEVEL + deck]
+        if now != wanted:
+            words[at.DRY_NOW + deck] = min(now + step, wanted) if now < wanted else max(now - step, wanted)
 
 
 @njit
@@ -162,6 +178,8 @@ def _give_output(words: Any, samples: Any, block: Any, offset: int, count: int) 
     fade = words[at.FADE]
     gate = words[at.GATE]
     wet_only = words[at.HEADING_WET] == 1
+    # A level takes four of the crossfade's lengths from silence to full, and so never steps.
+    slide = max(at.ONE // (4 * ramp), 1)
     fall = max(0.0, 1.0 - count / (_METER_FALL_SECONDS * words[at.SAMPLE_RATE]))
     for c in range(channels):
         samples[peaks + c] = np.float32(samples[peaks + c] * fall)
@@ -172,6 +190,7 @@ def _give_output(words: Any, samples: Any, block: Any, offset: int, count: int) 
         elif i >= begin and fade > 0:
             fade -= 1
         gate = max(gate - 1, 0) if closing else min(gate + 1, ramp)
+        _slide(words, slide)
         weight = samples[table + fade]
         opening = samples[table + gate]
         target = (offset + i) * channels

@@ -10,6 +10,9 @@ group on cache lines of its own, so that reading a counter never slows the audio
     line 4      requests                                 whoever controls the stream
     line 5-8    counters and state                       audio thread
     line 9      counters                                 worker
+    line 10     the decks' input channels, a constant
+    line 11     levels of the decks in the dry signal    worker
+    line 12     the same, as they are on the way there   audio thread
 """
 
 from __future__ import annotations
@@ -32,6 +35,7 @@ TABLE_AT = 9
 IN_AT = 10
 OUT_AT = 11
 TOTAL_BYTES = 12
+DECKS = 13
 
 # Audio thread: frames that have come in since the stream opened. Released after the samples.
 CLOCK = 16
@@ -79,7 +83,18 @@ READY_RUN = 69
 LATE_HOPS = 72
 INPUT_OVERRUNS = 73
 
-HEADER_WORDS = 80
+# Constants: of each deck, the input channels that are its left and right.
+DECK_CHANNELS = 80
+
+# Worker: of each deck, the amplitude at which the dry signal has it, in units of 1 / ONE.
+DRY_LEVEL = 88
+
+# Audio thread: the amplitude it is at now.
+DRY_NOW = 96
+ONE = 1 << 24
+"""Fixed point: whole numbers are written and read whole, and one is exactly one."""
+
+HEADER_WORDS = 104
 
 
 def _source_stamp() -> int:

@@ -17,6 +17,7 @@ from rtsep.rt import layout as at
 from rtsep.rt.clock import clock_ns, sleep_once
 from rtsep.rt.fences import full_fence, load, load_acquire, store, store_release
 from rtsep.rt.ring import CACHE_LINE, next_power_of_two
+from rtsep.spec import MAX_DECKS
 
 Fallback = Literal["dry", "silence"]
 
@@ -109,6 +110,8 @@ class RealtimePort:
         fallback: what is heard on an underrun: the "dry" input, delayed by `latency`, or "silence".
             Dry goes to the first two output channels (mono input to both; stereo input halved and
             summed to a mono output); further channels fall silent.
+        decks: of each deck, the input channels, counted from 0, that are its left and right; one deck that
+            has the first two, or the only one, if None. The dry signal is the sum of the decks.
         sample_rate: Hz, for the counters that compare with the clock; the driver sets it too.
         buffer: memory of at least `size_bytes(...)` bytes, 8-byte aligned, zeroed or not; without it
             the port owns its memory.
@@ -129,6 +132,7 @@ class RealtimePort:
         fallback: Fallback = "dry",
         sample_rate: int = 44100,
         buffer: Any = None,
+        decks: tuple[tuple[int, int], ...] | None = None,
     ) -> None:
         if min(in_channels, out_channels, capacity, ramp, sample_rate) < 1 or latency < 0:
             raise ValueError(
@@ -137,6 +141,9 @@ class RealtimePort:
             )
         if fallback not in ("dry", "silence"):
             raise ValueError(f"fallback must be 'dry' or 'silence', not {fallback!r}")
+        pairs = decks or ((0, min(1, in_channels - 1)),)
+        if len(pairs) > MAX_DECKS or not all(0 <= c < in_channels for pair in pairs for c in pair):
+            raise ValueError(f"impossible decks: {pairs} of {in_channels} input channels")
         size = self.size_bytes(in_channels, out_channels, capacity, latency, ramp)
         if buffer is None:
             buffer = np.zeros(size // 8, np.int64)
@@ -161,6 +168,10 @@ class RealtimePort:
         words[at.IN_AT] = in_ring
         words[at.OUT_AT] = out_ring
         words[at.TOTAL_BYTES] = total * 4
+        words[at.DECKS] = len(pairs)
+        words[at.DECK_CHANNELS : at.DECK_CHANNELS + 2 * len(pairs)] = np.ravel(pairs)
+        words[at.DRY_LEVEL : at.DRY_LEVEL + MAX_DECKS] = at.ONE
+        words[at.DRY_NOW : at.DRY_NOW + MAX_DECKS] = at.ONE
         words[at.FADE] = ramp
         words[at.GATE] = ramp
         words[at.HEADING_WET] = 1
@@ -199,6 +210,8 @@ class RealtimePort:
         self.capacity = int(self.words[at.CAPACITY])
         self.latency = int(self.words[at.LATENCY])
         self.ramp = int(self.words[at.RAMP])
+        pairs = self.words[at.DECK_CHANNELS : at.DECK_CHANNELS + 2 * int(self.words[at.DECKS])]
+        self.decks = tuple((int(left), int(right)) for left, right in pairs.reshape(-1, 2))
         samples = np.frombuffer(buffer, np.float32, int(self.words[at.TOTAL_BYTES]) // 4)
         self._peaks = samples[self.words[at.PEAKS_AT] :][: self.out_channels]
         self._input = self._ring(samples, at.IN_AT, self.in_channels)
@@ -278,6 +291,10 @@ class RealtimePort:
     @closing.setter
     def closing(self, wanted: bool) -> None:
         store(self.words, at.CLOSING, int(wanted))
+
+    def set_dry_level(self, deck: int, amplitude: float) -> None:
+        """The amplitude at which the dry signal has a deck, counted from 0; it slides there in 4 `ramp`."""
+        store(self.words, at.DRY_LEVEL + deck, round(amplitude * at.ONE))
 
     # Readings.
 

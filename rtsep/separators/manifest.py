@@ -39,7 +39,7 @@ class Window(_Record):
 
 
 class StateEntry(_Record):
-    """One recurrent tensor: float32, with a batch axis of one in front.
+    """One recurrent tensor: float32, the shape of a batch of one.
 
     The ONNX graph takes it as `state.<name>` and returns it as `next.<name>`.
     """

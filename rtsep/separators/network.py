@@ -7,10 +7,27 @@ from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
-from rtsep.spec import StreamSpec
+from rtsep.spec import ModelError, StreamSpec
 
 State = dict[str, Tensor]
 """Recurrent state by name, in the order in which ONNX graphs take and return it."""
+
+
+def batch_axes(network: CausalNetwork) -> dict[str, int]:
+    """Which axis of each state tensor is the batch's, by name: the one that grows with it.
+
+    Raises:
+        ModelError: when a tensor has none, so that streams would share it.
+    """
+    found = {}
+    two, three = network.init_state(2), network.init_state(3)
+    for name, tensor in two.items():
+        sizes = zip(tensor.shape, three[name].shape, strict=True)
+        grown = [axis for axis, (a, b) in enumerate(sizes) if a != b]
+        if len(grown) != 1:
+            raise ModelError(f"{network.architecture}: state '{name}' has no batch axis")
+        found[name] = grown[0]
+    return found
 
 
 class CausalNetwork(nn.Module, ABC):

@@ -14,9 +14,9 @@ from pydantic import BaseModel
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from rtsep.backends.onnx import OnnxBackend
+from rtsep.backends.onnx import BATCH, OnnxBackend
 from rtsep.separators.manifest import MANIFEST_NAME, Files, Manifest, StateEntry, Window
-from rtsep.separators.network import CausalNetwork, State
+from rtsep.separators.network import CausalNetwork, State, batch_axes
 from rtsep.separators.offline_folder import write_offline
 from rtsep.separators.offline_network import OfflineNetwork
 from rtsep.separators.registry import ModelPackage, OfflinePackage, describe_file, read_package
@@ -85,7 +85,8 @@ def export(
             training=training or {},
         )
         manifest.write(folder / MANIFEST_NAME)
-        difference = largest_difference(network, ModelPackage.read(folder))
+        written = ModelPackage.read(folder)
+        difference = max(largest_difference(network, written, batch=batch) for batch in (1, 2))
         if not difference <= TOLERANCE:  # NaN fails too
             raise ModelError(f"{name}: the graph differs from the network by {difference:.2g}; not exported")
         _move_into_place(folder, target, Path(scratch))
@@ -125,10 +126,15 @@ def export_offline(
 def export_graph(network: CausalNetwork, path: Path) -> None:
     """Write one streaming step as an ONNX graph with the weights inside.
 
-    Inputs `input` and `state.<name>`, outputs `output` and `next.<name>`, all float32, batch of one.
+    Inputs `input` and `state.<name>`, outputs `output` and `next.<name>`, all float32. Their batch axis is
+    called `BATCH`, so that one graph serves one stream or several.
     """
-    state = network.init_state(1)
-    example = torch.zeros(_input_shape(network))
+    # Traced with a batch of two: an exporter takes a size of one for a thing that stays.
+    state = network.init_state(2)
+    example = torch.zeros((2, *_input_shape(network)[1:]))
+    axes = {"input": {0: BATCH}, "output": {0: BATCH}}
+    for key, axis in batch_axes(network).items():
+        axes |= {f"state.{key}": {axis: BATCH}, f"next.{key}": {axis: BATCH}}
     with warnings.catch_warnings():
         # Of its own deprecation, and of loops that it unrolls: as they should be, shapes are fixed.
         warnings.simplefilter("ignore")
@@ -138,6 +144,7 @@ def export_graph(network: CausalNetwork, path: Path) -> None:
             str(path),
             input_names=["input", *(f"state.{key}" for key in state)],
             output_names=["output", *(f"next.{key}" for key in state)],
+            dynamic_axes=axes,
             opset_version=OPSET,
             # The newer, "dynamo" exporter takes constants up to 1e-8 for zero and drops their additions,
             # and with them the floors under logarithms and square roots: silence then gives NaN.
@@ -146,18 +153,21 @@ def export_graph(network: CausalNetwork, path: Path) -> None:
 
 
 @torch.no_grad()
-def largest_difference(network: CausalNetwork, package: ModelPackage, steps: int = CHECKED_STEPS) -> float:
+def largest_difference(
+    network: CausalNetwork, package: ModelPackage, steps: int = CHECKED_STEPS, batch: int = 1
+) -> float:
     """Largest difference between graph and network over `steps` steps of noise, each with its own state.
 
     Silence comes first, as on stage, then noise in bursts of all levels: floors, norms and gates all act.
+    The streams of a batch are given noise of their own.
     """
-    backend = OnnxBackend(package)
-    state = network.init_state(1)
+    backend = OnnxBackend(package, batch=batch)
+    state = network.init_state(batch)
     generator = torch.Generator().manual_seed(0)
     largest = 0.0
     for step in range(steps):
         level = (0.0, 1.0, 0.001, 0.1)[step // 8 % 4]
-        x = level * torch.randn(package.manifest.input_shape, generator=generator)
+        x = level * torch.randn(backend.inputs.shape, generator=generator)
         backend.inputs[...] = x.numpy()
         backend.run()
         expected, state = network.step(x, state)

@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from rtsep.cli.stem_options import check_stems, parse_gains, parse_out_map, parse_pans
-from rtsep.spec import STEMS, UsageError
+from rtsep.cli.stem_options import check_stems, parse_gains, parse_in_map, parse_out_map, parse_pans
+from rtsep.spec import STEMS, UsageError, strip_names
 
 
 def test_gains() -> None:
@@ -54,3 +54,25 @@ def test_stems_must_be_the_models() -> None:
     assert check_stems("--mute", ["bass", "drums"], STEMS) == ("bass", "drums")
     with pytest.raises(UsageError, match="--mute choir: this model has vocals, drums, bass, other"):
         check_stems("--mute", ["bass", "choir"], STEMS)
+
+
+def test_stems_of_two_decks() -> None:
+    strips = strip_names(STEMS, 2)
+    assert parse_gains(["vocals=-6", "2/vocals=3"], strips) == {"1/vocals": -6.0, "2/vocals": 3.0}
+    assert check_stems("--mute", ["drums", "1/bass", "2/other"], strips) == ("1/drums", "1/bass", "2/other")
+    assert parse_out_map(["2/bass=5,6"], strips) == {"2/bass": (5, 6)}
+    with pytest.raises(UsageError, match="names 1/vocals twice"):
+        parse_gains(["vocals=-6", "1/vocals=3"], strips)
+    with pytest.raises(UsageError, match=r"3/vocals: this model has 1/vocals, .*2/other"):
+        check_stems("--mute", ["3/vocals"], strips)
+
+
+def test_in_map() -> None:
+    assert parse_in_map(["2=3,4", " 1 = 5 "], 2) == {2: (3, 4), 1: (5,)}
+    for wrong in ("2", "a=1,2", "1=1,2,3", "1=0", "0=1,2", "1=", "=1"):
+        with pytest.raises(UsageError, match="--in-map .*: write DECK=CHANNEL,CHANNEL"):
+            parse_in_map([wrong], 2)
+    with pytest.raises(UsageError, match="there is one deck"):
+        parse_in_map(["2=3,4"], 1)
+    with pytest.raises(UsageError, match="names deck 1 twice"):
+        parse_in_map(["1=1", "1=2"], 2)

@@ -118,3 +118,18 @@ def test_a_parameter_travels_as_plain_data() -> None:
     for value in (2.5, -1.0, float("nan")):
         with pytest.raises(UsageError, match="fx/vocals/0/mode: .* is not between 0 and 2"):
             known.checked(value)
+
+
+def test_a_chain_is_of_one_deck_and_the_other_waits_for_it(tmp_path: Path) -> None:
+    stage = EffectStage({"2/drums": file(tmp_path, "d", "BrickwallLimiter")}, SPEC, decks=2)
+    stems = np.concatenate([stems_of_noise(), 0.5 * stems_of_noise()])
+    heard, mix, _ = run(stage, stems)
+    due = np.stack([late(one, stage.delay) for one in stems])
+    assert (
+        stage.delay > 0
+        and np.allclose(heard, due, atol=1e-4)
+        and np.allclose(mix, due.sum(axis=0), atol=1e-4)
+    )
+    assert {p.address.rsplit("/", 2)[0] for p in stage.parameters} >= {"fx/2/drums"}
+    with pytest.raises(UsageError, match="no stem 'drums' for effects: there are 1/vocals"):
+        EffectStage({"drums": file(tmp_path, "e", "Gain")}, SPEC, decks=2)

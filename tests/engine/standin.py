@@ -34,14 +34,17 @@ class StandIn:
         resets: how often the stream was reset while it ran.
     """
 
-    def __init__(self, hop: int = HOP, delay: int = DELAY, rate: int = RATE) -> None:
+    def __init__(self, hop: int = HOP, delay: int = DELAY, rate: int = RATE, decks: int = 1) -> None:
         self.spec = StreamSpec(rate, 2, STEMS, hop, delay)
-        self.input = np.zeros((2, hop), np.float32)
-        self.stems = np.zeros((len(STEMS), 2, hop), np.float32)
+        self.decks = decks
+        self.inputs = np.zeros((decks, 2, hop), np.float32)
+        self.strips = np.zeros((decks * len(STEMS), 2, hop), np.float32)
+        self.input, self.stems = self.inputs[0], self.strips[: len(STEMS)]
         self.before: Callable[[int], None] = lambda hop: None
         self.spoil: Callable[[int, NDArray[np.float32]], None] = lambda hop, stems: None
         self.resets = 0
-        self._past = np.zeros((2, delay + hop), np.float32)
+        self.deck_resets = [0] * decks
+        self._past = np.zeros((decks, 2, delay + hop), np.float32)
         self._steps = 0
 
     def step(self) -> None:
@@ -49,16 +52,20 @@ class StandIn:
         number = self._steps - _WARM_UP_STEPS
         self._steps += 1
         self.before(number)
-        self._past[:, :-hop] = self._past[:, hop:].copy()
-        self._past[:, -hop:] = self.input
-        for stem, share in zip(self.stems, SHARES, strict=True):
-            np.multiply(self._past[:, :hop], np.float32(share), out=stem)
-        self.spoil(number, self.stems)
+        self._past[:, :, :-hop] = self._past[:, :, hop:].copy()
+        self._past[:, :, -hop:] = self.inputs
+        for k, strip in enumerate(self.strips):
+            deck, stem = divmod(k, len(STEMS))
+            np.multiply(self._past[deck, :, :hop], np.float32(SHARES[stem]), out=strip)
+        self.spoil(number, self.strips)
 
-    def reset(self) -> None:
-        self._past.fill(0.0)
-        self.stems.fill(0.0)
-        self.resets += self._steps > _WARM_UP_STEPS
+    def reset(self, deck: int | None = None) -> None:
+        running = self._steps > _WARM_UP_STEPS
+        for k in range(self.decks) if deck is None else (deck,):
+            self._past[k].fill(0.0)
+            self.strips[k * len(STEMS) : (k + 1) * len(STEMS)].fill(0.0)
+            self.deck_resets[k] += running
+        self.resets += running
 
     def as_stream(self) -> HopStream:
         return cast(HopStream, self)
@@ -72,9 +79,10 @@ def through_file(
     rate: int = RATE,
     recorder: RingBuffer | None = None,
     effects: EffectStage | None = None,
+    in_map: dict[int, tuple[int, ...]] | None = None,
     prepare: Callable[[InProcessEngine], None] = lambda engine: None,
 ) -> tuple[NDArray[np.float32], Telemetry, int]:
-    """Run (2, samples) through a whole engine as fast as it goes.
+    """Run (input channels, samples) through a whole engine as fast as it goes.
 
     Args:
         prepare: called with the opened engine before it starts.
@@ -84,9 +92,9 @@ def through_file(
     """
     heard: list[NDArray[np.float32]] = []
     driver: AudioDriver = FileDriver(
-        array_reader(audio), lambda piece: heard.append(piece.copy()), rate, 2, 2, block, align=False
+        array_reader(audio), lambda piece: heard.append(piece.copy()), rate, len(audio), 2, block, align=False
     )
-    engine = InProcessEngine(driver, stream, recorder=recorder, effects=effects)
+    engine = InProcessEngine(driver, stream, recorder=recorder, effects=effects, in_map=in_map)
     latency = engine.open().stream
     try:
         prepare(engine)

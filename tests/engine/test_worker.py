@@ -43,15 +43,17 @@ class Bench:
         rate: int = 44100,
         record: bool = False,
         effects: Mapping[str, Path] | None = None,
+        decks: int = 1,
     ) -> None:
-        self.stream = open_stream(model)
+        self.stream = open_stream(model, decks=decks)
         spec = self.stream.spec
-        stage = EffectStage(effects, spec) if effects else None
-        latency = plan(spec, StreamFormat(rate, BLOCK, 2, 4), effects=stage.delay if stage else 0)
-        self.port = RealtimePort(2, 4, 1 << 16, latency.stream, sample_rate=rate)
-        self.board = Board(spec.stems)
+        stage = EffectStage(effects, spec, decks) if effects else None
+        latency = plan(spec, StreamFormat(rate, BLOCK, 2 * decks, 4), effects=stage.delay if stage else 0)
+        pairs = tuple((2 * k, 2 * k + 1) for k in range(decks))
+        self.port = RealtimePort(2 * decks, 4, 1 << 16, latency.stream, sample_rate=rate, decks=pairs)
+        self.board = Board(spec.stems, decks=decks)
         self._desk = Desk(self.board)
-        channels = (len(spec.stems) + 1) * 2
+        channels = (decks * len(spec.stems) + 1) * 2
         self.tape = RingBuffer(channels, 1 << 15) if record else None
         self._emptied = np.zeros((1 << 15, channels), np.float32)
         self.worker = Worker(
@@ -65,7 +67,7 @@ class Bench:
         )
         self._pump = Pump(self.port, BLOCK, paced=False)
         self._pump.warm_up()
-        self._source = (0.1 * np.random.default_rng(1).standard_normal((BLOCK, 2))).astype(np.float32)
+        self._source = (0.1 * np.random.default_rng(1).standard_normal((BLOCK, 2 * decks))).astype(np.float32)
         self._target = np.zeros((0, 4), np.float32)
         self._turn = 0
 
@@ -81,8 +83,11 @@ class Bench:
             self._desk.set_limiter(ceiling_db=-3.0 * (self._turn % 2))
             self._desk.set_dry_wet(0.5 if self._turn % 2 else 1.0)
             self._desk.panic(self._turn % 5 == 0)
+        if self.board.decks > 1:
+            self._desk.set_crossfader(0.5 + 0.01 * (self._turn % 50), fade=20.0)
+            self._desk.swap("drums")
         if self._turn % 97 == 0:
-            self.board.request_reset()
+            self.board.request_reset(None if self.board.decks == 1 else 2)
         self.worker._hop()
         if self.tape is not None:
             self.tape.pop(self._emptied)
@@ -96,6 +101,15 @@ def test_a_hop_makes_no_array_and_keeps_nothing(tmp_path: Path, architecture: st
     bench = Bench(build_tiny_model(tmp_path, architecture, **LONG_HOPS[architecture]), rate, record=True)
     # The smallest array of a hop: one channel of it.
     assert_makes_no_array(bench.hop, smallest=1024 * 4)
+    assert bench.board.telemetry().hops > 1000
+    assert bench.board.telemetry().jumps == bench.board.telemetry().bad_hops == 0
+
+
+def test_a_hop_of_two_decks_makes_no_array(tmp_path: Path) -> None:
+    # Twice the strips are twice the small objects: longer hops tell arrays from them.
+    model = build_tiny_model(tmp_path, ARCHITECTURES[0], analysis=8192, synthesis=4096, hop=2048)
+    bench = Bench(model, record=True, decks=2)
+    assert_makes_no_array(bench.hop, smallest=2048 * 4)
     assert bench.board.telemetry().hops > 1000
     assert bench.board.telemetry().jumps == bench.board.telemetry().bad_hops == 0
 

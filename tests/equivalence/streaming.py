@@ -64,3 +64,24 @@ def run_in_blocks(stream: HopStream, mix: NDArray[np.float32], sizes: Iterable[i
     assert start == samples, "the sizes must cover the signal"
     take(np.zeros((spec.channels, spec.delay + spec.hop), np.float32))
     return np.concatenate(hops, axis=2)[:, :, spec.delay : spec.delay + samples]
+
+
+def run_decks(stream: HopStream, songs: list[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
+    """Run songs of one length, (channels, samples) each, side by side through a stream of as many decks.
+
+    Returns:
+        Their stems, (stems, channels, samples), aligned with them.
+    """
+    spec, samples = stream.spec, songs[0].shape[1]
+    stems = len(spec.stems)
+    stream.reset()
+    hops = -(-(samples + spec.delay) // spec.hop)
+    padded = [np.pad(song, ((0, 0), (0, hops * spec.hop - samples))) for song in songs]
+    made: list[NDArray[np.float32]] = []
+    for hop in range(hops):
+        for deck, song in enumerate(padded):
+            stream.inputs[deck] = song[:, hop * spec.hop : (hop + 1) * spec.hop]
+        stream.step()
+        made.append(stream.strips.copy())
+    whole = np.concatenate(made, axis=2)[:, :, spec.delay : spec.delay + samples]
+    return [whole[deck * stems : (deck + 1) * stems] for deck in range(stream.decks)]

@@ -11,7 +11,7 @@ import torch
 
 from rtsep.backends.stream import open_stream
 from rtsep.separators.network import CausalNetwork
-from tests.equivalence.streaming import equal_sizes, noise, random_sizes, run_in_blocks
+from tests.equivalence.streaming import equal_sizes, noise, random_sizes, run_decks, run_in_blocks
 from tests.models import ARCHITECTURES, IMPORTED, build_tiny_model, build_tiny_network
 
 SAMPLES = 6007  # a prime: no hop and no block divides it
@@ -101,3 +101,17 @@ def test_an_impulse_comes_out_after_the_reported_delay(architecture: str, tmp_pa
             expected = np.zeros_like(output)
             expected[:, :, position + spec.delay] = 1.0 / len(spec.stems)
             np.testing.assert_allclose(output, expected, rtol=0.0, atol=1e-6)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("backend", ["onnx", "torch"])
+def test_each_deck_equals_forward(architecture: str, backend: str, tmp_path: Path) -> None:
+    """Two songs through one stream, in one step of the network: each as if it were alone."""
+    songs = [noise(2, SAMPLES, seed) for seed in (3, 4)]
+    network = build_tiny_network(architecture)
+    with open_stream(build_tiny_model(tmp_path, architecture), backend=backend, decks=2) as stream:
+        found = run_decks(stream, songs)
+        again_of_one = run_decks(stream, [songs[0], 50.0 * songs[1]])
+    for song, stems in zip(songs, found, strict=True):
+        np.testing.assert_allclose(stems, offline(network, song), rtol=0.0, atol=1e-4)
+    np.testing.assert_allclose(again_of_one[0], found[0], rtol=0.0, atol=1e-5)

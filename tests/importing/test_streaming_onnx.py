@@ -6,9 +6,11 @@ import json
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from onnx import helper
 
+from rtsep.backends.onnx import BATCH, OnnxBackend
 from rtsep.backends.stream import open_stream
 from rtsep.engine.offline import separate_array
 from rtsep.importing.streaming_onnx import convert
@@ -121,3 +123,18 @@ def test_what_is_no_graph_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"echo\.onnx: cannot be loaded") as caught:
         made(graph, described)
     assert "\n" not in str(caught.value)
+
+
+def test_a_graph_with_a_free_batch_axis_serves_several_decks_in_one_run(tmp_path: Path) -> None:
+    def free(model: onnx.ModelProto) -> None:
+        for value in [*model.graph.input, *model.graph.output]:
+            value.type.tensor_type.shape.dim[0].dim_param = BATCH
+
+    package = made(*write(tmp_path, free))
+    assert [entry.shape for entry in package.manifest.state] == [(1, 2, 64)]
+    backend = OnnxBackend(package, batch=2)
+    assert backend.runs == 1
+    backend.inputs[0], backend.inputs[1] = 1.0, -0.5
+    for _ in range(2):
+        backend.run()
+    assert np.all(backend.outputs[0, 0] == 1.0) and np.all(backend.outputs[1, 0] == -0.5)

@@ -22,10 +22,10 @@ class Rig:
         sent: messages to the controller since they were looked at last.
     """
 
-    def __init__(self, *entries: str, top: str = "") -> None:
+    def __init__(self, *entries: str, top: str = "", decks: int = 1) -> None:
         blocks = "".join(f"[[map]]\n{entry}\n" for entry in entries)
         self.file = MappingFile("rig", f"format = 1\n{top}\n{blocks}")
-        self.desk = Desk(Board(STEMS))
+        self.desk = Desk(Board(STEMS, decks=decks))
         self.clock = Clock()
         self.scheduler = Scheduler(self.clock)
         self.table = bind(self.file, self.desk, self.scheduler)

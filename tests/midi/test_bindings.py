@@ -200,3 +200,22 @@ def test_a_held_pad_is_let_go_when_its_controller_goes() -> None:
     for (binding,) in rig.table.values():
         binding.let_go(rig.now)
     assert rig.desk.get(MUTE) is False
+
+
+def test_controls_of_two_decks() -> None:
+    """A stem by its number on either deck, the crossfader, a pad that swaps, and one made for one deck."""
+    rig = Rig(
+        'cc = 1\naddress = "deck/2/stem/2/gain"\ntakeover = "jump"',
+        'cc = 2\naddress = "crossfader"\ntakeover = "jump"',
+        'note = 36\naddress = "gesture/swap/1"',
+        'note = 37\naddress = "stem/drums/mute"\nmode = "toggle"',
+        decks=2,
+    )
+    rig.send(0xB0, 1, 127)
+    rig.send(0xB0, 2, 127)
+    rig.send(0x90, 36, 100)
+    rig.send(0x90, 37, 100)
+    assert rig.desk.get("deck/2/stem/drums/gain") == 12.0 and rig.desk.get("deck/1/stem/drums/gain") == 0.0
+    assert rig.desk.get("crossfader") == 1.0
+    assert rig.desk.get("swap/vocals") is True
+    assert rig.desk.get("deck/1/stem/drums/mute") is True and rig.desk.get("deck/2/stem/drums/mute") is False

@@ -210,3 +210,43 @@ def test_a_port_that_is_taken_is_one_line(session: Session) -> None:
 def test_a_target_that_is_none_is_refused(session: Session, text: str) -> None:
     with pytest.raises(UsageError):
         OscServer(session, send=(text,))
+
+
+@pytest.fixture
+def two_decks() -> Iterator[tuple[Session, Controller]]:
+    engine = ProcessEngine(EngineOptions(audio="null", decks=2))
+    with contextlib.closing(engine):
+        made = Session(engine, Desk(engine.board, engine.telemetry))
+        with OscServer(made, port=0) as server:
+            controller = Controller(server.port)
+            with controller.socket:
+                yield made, controller
+
+
+def test_two_decks_are_set_and_told(two_decks: tuple[Session, Controller]) -> None:
+    session, controller = two_decks
+    for address, argument, value in (
+        ("deck/2/stem/vocals/gain", -6.0, -6.0),
+        ("deck/2/stem/drums/mute", 1, True),
+        ("deck/1/stem/bass/solo", True, True),
+        ("deck/2/stem/other/pan", -0.5, -0.5),
+        ("deck/2/gain", -3, -3.0),
+        ("crossfader", 0.25, 0.25),
+        ("swap/vocals", 1, True),
+    ):
+        controller.say(f"/rtsep/{address}", argument)
+        until(lambda address=address, value=value: session.desk.get(address) == value)
+    controller.say("/rtsep/stem/vocals/gain", -9.0)
+    until(lambda: session.desk.get("deck/1/stem/vocals/gain") == -9.0)
+    controller.say("/rtsep/gesture/swap/vocals")
+    until(lambda: session.desk.get("swap/vocals") is False)
+    controller.say("/rtsep/subscribe")
+    assert controller.hear("/rtsep/deck/2/stem/vocals/gain") == -6.0
+    assert controller.hear("/rtsep/place/crossfader") == 0.25
+    session.engine.board.words["levels"][4] = 0.5
+    assert controller.hear("/rtsep/meter/deck/1/stem/vocals") == -120.0
+    assert controller.hear("/rtsep/meter/deck/2/stem/vocals") == pytest.approx(-6.02, abs=0.01)
+    session.desk.set_mute("2/bass")
+    assert controller.hear("/rtsep/deck/2/stem/bass/mute") == 1.0
+    controller.say("/rtsep/deck/3/stem/vocals/gain", 0.0)
+    assert "deck/3" in controller.hear("/rtsep/error")

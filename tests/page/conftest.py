@@ -21,7 +21,10 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture
-def session(models: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Session]:
+def session(
+    request: pytest.FixtureRequest, models: str, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Session]:
+    """Of one deck; of as many as a test's `indirect` parameter says."""
     monkeypatch.setenv("RTSEP_MODELS", models)
-    with silent_set("live") as made:
+    with silent_set("live", decks=getattr(request, "param", 1)) as made:
         yield made

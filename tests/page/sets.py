@@ -12,9 +12,9 @@ from rtsep.engine.process import ProcessEngine
 
 
 @contextlib.contextmanager
-def silent_set(model: str, locked: str = "") -> Iterator[Session]:
+def silent_set(model: str, locked: str = "", decks: int = 1) -> Iterator[Session]:
     """A set whose engine is never opened: all is there but the sound."""
-    engine = ProcessEngine(EngineOptions(model=model, audio="null"))
+    engine = ProcessEngine(EngineOptions(model=model, audio="null", decks=decks))
     session = Session(engine, Desk(engine.board, engine.telemetry), locked)
     with contextlib.closing(session):
         yield session

@@ -298,3 +298,76 @@ def test_nothing_is_loaded_from_elsewhere(opened: Callable[..., Page], server: P
     loaded = page.evaluate("performance.getEntriesByType('resource').map(entry => entry.name)")
     assert len(loaded) >= 10
     assert all(name.startswith(server.address) for name in loaded)
+
+
+TWO_DECKS = pytest.mark.parametrize("session", [2], indirect=True, ids=["two decks"])
+
+
+@TWO_DECKS
+@pytest.mark.parametrize("size", [PHONE, TABLET], ids=["phone", "tablet"])
+def test_two_decks_have_tabs_a_crossfader_and_swaps(
+    session: Session, opened: Callable[..., Page], size: ViewportSize
+) -> None:
+    page, desk = opened(size), session.desk
+    expect(page.get_by_role("tab", name="Deck 1")).to_have_attribute("aria-selected", "true")
+    expect(page.get_by_role("slider", name="vocals level, deck 2")).to_be_hidden()
+    page.get_by_role("button", name="Mute drums, deck 1").click()
+    page.get_by_role("tab", name="Deck 2").click()
+    expect(page.get_by_role("slider", name="vocals level, deck 1")).to_be_hidden()
+    expect(page.get_by_role("tabpanel", name="Deck 2")).to_be_visible()
+    drag(page, "vocals level, deck 2", 30.0)
+    page.get_by_role("button", name="Instrumental, deck 2").click()
+    until(lambda: desk.get("deck/2/stem/vocals/mute") is True, page)
+    assert float(desk.get("deck/2/stem/vocals/gain")) < -1.0
+    assert desk.get("deck/1/stem/vocals/gain") == 0.0 and desk.get("deck/1/stem/drums/mute") is True
+    # What lies between the decks is there whichever tab is open.
+    fader = page.get_by_role("slider", name="crossfader, deck 1 to deck 2")
+    expect(fader).to_have_attribute("aria-valuetext", "0.50")
+    fader.press("End")
+    until(lambda: desk.get("crossfader") == 1.0, page)
+    page.get_by_role("button", name="Swap vocals").click()
+    until(lambda: desk.get("swap/vocals") is True, page)
+    page.get_by_role("button", name="Crossfader cuts").click()
+    until(lambda: desk.get("crossfader/cut") is True, page)
+    desk.swap("vocals")
+    expect(page.get_by_role("button", name="Swap vocals")).to_have_attribute("aria-pressed", "false")
+
+
+@TWO_DECKS
+def test_decks_go_by_keyboard_and_every_control_has_a_name_of_its_own(
+    session: Session, opened: Callable[..., Page]
+) -> None:
+    page = opened(TABLET)
+    first, second = page.get_by_role("tab", name="Deck 1"), page.get_by_role("tab", name="Deck 2")
+    first.focus()
+    page.keyboard.press("ArrowRight")
+    expect(second).to_be_focused()
+    expect(second).to_have_attribute("aria-selected", "true")
+    page.keyboard.press("Home")
+    expect(first).to_be_focused()
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("slider", name="vocals level, deck 1")).to_be_focused()
+    for details in page.locator("main details").all():
+        details.evaluate("element => { element.open = true; }")
+    for tab in (first, second):
+        tab.click()
+        tree = page.context.new_cdp_session(page).send("Accessibility.getFullAXTree")["nodes"]
+        for role in ("slider", "button", "tab", "tabpanel", "group"):
+            names = [
+                node.get("name", {}).get("value", "")
+                for node in tree
+                if not node.get("ignored") and node["role"]["value"] == role
+            ]
+            assert names and all(name.strip() for name in names), (role, names)
+            assert len(set(names)) == len(names), f"two {role}s have one name: {sorted(names)}"
+        for element in page.locator("main button, main select, .fader, summary").all():
+            if element.is_visible():
+                box = element.bounding_box()
+                assert box is not None and box["height"] >= 48 and box["width"] >= 48
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_one_deck_shows_neither_tabs_nor_crossfader(opened: Callable[..., Page]) -> None:
+    page = opened(PHONE)
+    expect(page.get_by_role("tab")).to_have_count(0)
+    expect(page.locator("#crossfader")).to_be_hidden()

@@ -63,3 +63,28 @@ def test_the_report_is_what_jack_iodelay_measures(tmp_path: Path, period: int, h
     assert round_trip - loop == pytest.approx(report.stream, abs=0.1)
     assert report.total == device_in + report.stream + device_out
     assert isinstance(parts["algorithmic"], Part) and parts["algorithmic"].samples == 2 * hop
+
+
+def test_either_of_two_decks_is_as_late_as_the_report_says(tmp_path: Path) -> None:
+    """Four inputs of a server; each deck heard by itself through the crossfader, in one engine."""
+    period, hop = 128, 128
+    model = build_tiny_model(
+        tmp_path, "causal-lstm", passthrough=True, hop=hop, synthesis=2 * hop, analysis=512
+    )
+    with JackServer("decks", period=period, inputs=4) as server, meter(server) as jack_iodelay:
+        loop = measure(server, jack_iodelay, [(OUT, IN)])
+        with rtsep.Engine(
+            model, input="system", output="system", block=period, allowance=32 * period, decks=2
+        ) as engine:
+            for k in range(4):
+                server.run("jack_disconnect", f"system:capture_{k + 1}", f"PortAudio:in_{k}")
+            for k in range(2):
+                server.run("jack_disconnect", f"PortAudio:out_{k}", f"system:playback_{k + 1}")
+            for deck, ports in ((1, (0, 1)), (2, (2, 3))):
+                engine.crossfade(deck - 1.0)
+                wires = [*((OUT, f"PortAudio:in_{k}") for k in ports), ("PortAudio:out_0", IN)]
+                round_trip = measure(server, jack_iodelay, wires)
+                assert round_trip - loop == pytest.approx(engine.latency.stream, abs=0.1)
+            telemetry = engine.telemetry()
+    assert telemetry.hops > telemetry.underruns + telemetry.late_hops
+    assert telemetry.deck_bad_hops == (0, 0)

@@ -120,6 +120,65 @@ def test_a_mistake_names_its_line(tmp_path: Path, old: str, new: str, line: int,
     assert f"line {line}" in said and words in said, said
 
 
+DECKS = """\
+format = 1
+
+[decks]
+count = 2
+inputs = [[3, 4], [7]]
+crossfader = 0
+curve = "cut"
+
+[stems.vocals]
+mute = true
+
+[stems."2/drums"]
+gain = -3
+"""
+
+
+def test_decks_are_options_of_live(tmp_path: Path) -> None:
+    options = live_options(parse_rig(DECKS, tmp_path / "x.toml"), tmp_path)
+    assert options["decks"] == 2 and options["in_map"] == ["1=3,4", "2=7"]
+    assert options["crossfader"] == 0.0 and options["crossfader_curve"] == "cut"
+    assert options["mute"] == ["vocals"] and options["gain"] == ["2/drums=-3.0"]
+    written = write_toml(parse_rig(DECKS, tmp_path / "x.toml"))
+    again = parse_rig(written, tmp_path / "x.toml")
+    assert live_options(again, tmp_path) == options
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "words"),
+    [
+        ("count = 2", "count = 3", 4, "decks.count"),
+        ("count = 2", "number = 2", 4, "decks.number: there is no such key"),
+        ("count = 2\n", "", 12, "stems.2/drums: live has vocals, drums"),
+        ("[[3, 4], [7]]", "[[3, 4], [7], [8]]", 5, "more inputs than decks"),
+        ("[[3, 4], [7]]", "[[3, 4, 5]]", 5, "decks.inputs"),
+        ("[[3, 4], [7]]", "[[0, 4]]", 5, "decks.inputs"),
+        ("[[3, 4], [7]]", "[3, 4]", 5, "decks.inputs"),
+        ("crossfader = 0", "crossfader = 2", 6, "decks.crossfader"),
+        ('"cut"', '"linear"', 7, "decks.curve"),
+        ('"2/drums"', '"3/drums"', 12, "stems.3/drums: live has 1/vocals"),
+        ('"2/drums"', '"1/vocals"', 12, "is vocals, which is there already"),
+    ],
+)
+def test_a_mistake_about_decks_names_its_line(
+    tmp_path: Path, old: str, new: str, line: int, words: str
+) -> None:
+    assert DECKS.count(old) == 1
+    with pytest.raises(UsageError) as refused:
+        parse_rig(DECKS.replace(old, new), tmp_path / "x.toml")
+    said = str(refused.value)
+    # A line that was taken out is missing above the mistake.
+    assert f"line {line - (new == '')}" in said and words in said, said
+
+
+def test_a_crossfader_takes_two_decks(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="line 3: decks.curve: takes two decks"):
+        parse_rig('format = 1\n[decks]\ncurve = "cut"\n', tmp_path / "x.toml")
+
+
 def test_a_file_that_is_not_there_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="No such file"):
         read_rig(tmp_path / "absent.toml")
@@ -188,8 +247,8 @@ def test_what_is_written_is_read_again(content: dict[str, object]) -> None:
     assert dict(again) == dict(rig) | {"stems": said}
 
 
-@pytest.mark.parametrize("table", [config.Audio, config.Engine, config.Stem, config.Master, config.Snapshots,
-                                   config.Midi, config.Page, config.Osc])  # fmt: skip
+@pytest.mark.parametrize("table", [config.Audio, config.Engine, config.Decks, config.Stem, config.Master,
+                                   config.Snapshots, config.Midi, config.Page, config.Osc])  # fmt: skip
 def test_every_key_is_described(table: type[BaseModel]) -> None:
     name = {config.Stem: "stems.NAME"}.get(table, table.__name__.lower())
     text = (Path(__file__).parents[2] / "docs" / "rig.md").read_text()

@@ -469,3 +469,31 @@ def test_the_end_of_the_stream_is_noted() -> None:
     ctypes.CFUNCTYPE(None, ctypes.c_void_p)(finished_address())(port.address)
     assert port.finished
     assert load(port.words, layout.FINISHED) == 1
+
+
+@pytest.mark.parametrize("block", [1, 61, 128, 1024])
+def test_the_dry_signal_is_the_sum_of_the_decks_at_their_levels(block: int) -> None:
+    """Every deck from its own channels; a level that is changed gets there along a line, and never steps."""
+    latency, ramp, length = 300, 16, 4096
+    port = RealtimePort(4, 2, 2048, latency, ramp, decks=((0, 1), (3, 2)))
+    port.force_dry = True
+    port.set_dry_level(1, 0.25)
+    card = Card(port)
+    audio = noise(4, 3 * length)
+    first, second = delayed(audio[:2], latency), delayed(audio[[3, 2]], latency)
+    out = np.concatenate(
+        [card.play(audio[:, at : at + block]) for at in range(0, 2 * length, block)], axis=1
+    )[:, length : 2 * length]
+    due = (first + np.float32(0.25) * second)[:, length : 2 * length]
+    assert np.abs(out - due).max() < 1e-6
+    port.set_dry_level(0, 0.0)
+    at = -(-2 * length // block) * block
+    out = card.play(audio[:, at : at + 256])
+    levels = np.clip(1.0 - np.arange(1, 257) / (4 * ramp), 0.0, 1.0).astype(np.float32)
+    due = levels * first[:, at : at + 256] + np.float32(0.25) * second[:, at : at + 256]
+    assert np.abs(out - due).max() < 1e-6
+
+
+def test_a_port_refuses_decks_that_it_has_no_channels_for() -> None:
+    with pytest.raises(ValueError, match="impossible decks"):
+        RealtimePort(2, 2, 2048, 0, decks=((0, 1), (2, 3)))

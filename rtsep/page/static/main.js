@@ -9,6 +9,7 @@ import { Meter } from "./meter.js";
 import { Setup } from "./setup.js";
 import { Snapshots } from "./snapshots.js";
 import { Store } from "./store.js";
+import { tabs } from "./tabs.js";
 
 const SORRY_MS = 6000;
 const find = (id) => document.getElementById(id);
@@ -46,7 +47,7 @@ function hello(message) {
   document.body.classList.remove("lost");
   banner("");
   store.reset(message.parameters, message.values);
-  const layout = JSON.stringify([message.stems, message.parameters]);
+  const layout = JSON.stringify([message.stems, message.decks, message.parameters]);
   if (layout !== drawn) {
     draw(message);
     drawn = layout;
@@ -71,19 +72,27 @@ function now(message) {
 
 // -- drawing -----------------------------------------------------------------------------------------------
 
-function draw({ stems, parameters }) {
+function draw({ stems, decks, parameters }) {
   store.forgetControls();
   meters = { stems: {}, master: [] };
   const left = new Set(Object.keys(parameters));
   const has = (address) => left.delete(address);
 
-  find("mixer").replaceChildren(...stems.map((stem, k) => strip(stem, k, has)));
+  const mixer = find("mixer");
+  mixer.classList.toggle("decks", decks > 1);
+  if (decks > 1) {
+    const panels = Array.from({ length: decks }, (_, k) => deck(k + 1, stems, has));
+    mixer.replaceChildren(tabs("Decks", panels), ...panels.map(({ panel }) => panel));
+  } else {
+    mixer.replaceChildren(...stems.map((stem, k) => strip(stem, k, has)));
+  }
+  const crossfader = has("crossfader");
+  find("crossfader").hidden = !crossfader;
+  find("crossfader").replaceChildren(...(crossfader ? crossing(stems, has) : []));
   find("master").replaceChildren(...master(has));
-  find("gestures").replaceChildren(
-    ...[["gesture/instrumental", "Instrumental"], ["gesture/acapella", "Acapella"], ["gesture/everything", "All stems"]]
-      .filter(([address]) => has(address))
-      .map(([address, label]) => trigger(store, address, label)),
-  );
+  const own = gestures(has);
+  find("gestures").hidden = own.length === 0;
+  find("gestures").replaceChildren(...own);
   find("safety").replaceChildren(
     ...[["master/bypass", "Bypass", "Bypass: the input as it is", "warn"],
       ["master/panic", "Panic", "Panic: the input as it is, at once", "bad"]]
@@ -102,25 +111,74 @@ function draw({ stems, parameters }) {
   find("more").querySelector(".groups").replaceChildren(...groups(rest));
 }
 
-function strip(stem, k, has) {
+const GESTURES = [["instrumental", "Instrumental"], ["acapella", "Acapella"], ["everything", "All stems"]];
+
+function gestures(has, path = "", where = "") {
+  return GESTURES.map(([name, label]) => [`${path}gesture/${name}`, label])
+    .filter(([address]) => has(address))
+    .map(([address, label]) => trigger(store, address, label, label + where));
+}
+
+// One deck's strips, its level and its gestures: what a tab shows.
+function deck(number, stems, has) {
+  const path = `deck/${number}/`;
+  const where = `, deck ${number}`;
+  const panel = document.createElement("div");
+  panel.className = "deck";
+  const strips = document.createElement("div");
+  strips.className = "strips";
+  strips.append(...stems.map((stem, k) => strip(stem, k, has, path, where)));
+  panel.append(strips);
+  if (has(`${path}gain`)) panel.append(lying("Deck level", `${path}gain`, `level${where}`));
+  const buttons = document.createElement("div");
+  buttons.className = "buttons";
+  buttons.append(...gestures(has, path, where));
+  panel.append(buttons);
+  return { id: `deck-${number}`, label: `Deck ${number}`, panel };
+}
+
+// What lies between two decks: the crossfader, its curve, and which deck each stem is heard from.
+function crossing(stems, has) {
+  const line = lying("Crossfader", "crossfader", "crossfader, deck 1 to deck 2");
+  line.classList.add("crossing");
+  const buttons = document.createElement("div");
+  buttons.className = "buttons";
+  for (const stem of stems) {
+    has(`gesture/swap/${stem}`); // the switch does it too
+    if (has(`swap/${stem}`)) buttons.append(toggle(store, `swap/${stem}`, `Swap ${stem}`, "", "warn"));
+  }
+  if (has("crossfader/cut")) buttons.append(toggle(store, "crossfader/cut", "Cut", "Crossfader cuts"));
+  return [line, buttons];
+}
+
+function lying(label, address, name) {
+  const readout = text("output", "");
+  readout.setAttribute("aria-hidden", "true"); // the slider says it
+  const element = document.createElement("div");
+  element.className = "line-of";
+  element.append(text("span", label), fader(store, address, name, { lying: true, readout }), readout);
+  return element;
+}
+
+function strip(stem, k, has, deck = "", where = "") {
   const element = document.createElement("div");
   element.className = "strip";
   element.setAttribute("role", "group");
-  element.setAttribute("aria-label", stem);
+  element.setAttribute("aria-label", stem + where);
   element.style.setProperty("--hue", `var(--stem-${k % 4})`);
   const title = text("h2", stem);
   const readout = text("output", "");
   readout.setAttribute("aria-hidden", "true"); // the slider says it
   const meter = new Meter();
-  meters.stems[stem] = meter;
+  meters.stems[deck.replace(/^deck\//, "") + stem] = meter;
   const throw_ = document.createElement("div");
   throw_.className = "throw";
-  const path = `stem/${stem}`;
-  if (has(`${path}/gain`)) throw_.append(fader(store, `${path}/gain`, `${stem} level`, { readout }));
+  const path = `${deck}stem/${stem}`;
+  if (has(`${path}/gain`)) throw_.append(fader(store, `${path}/gain`, `${stem} level${where}`, { readout }));
   throw_.append(meter.element);
   element.append(title, throw_, readout);
-  if (has(`${path}/mute`)) element.append(toggle(store, `${path}/mute`, "Mute", `Mute ${stem}`, "bad"));
-  if (has(`${path}/solo`)) element.append(toggle(store, `${path}/solo`, "Solo", `Solo ${stem}`, "warn"));
+  if (has(`${path}/mute`)) element.append(toggle(store, `${path}/mute`, "Mute", `Mute ${stem}${where}`, "bad"));
+  if (has(`${path}/solo`)) element.append(toggle(store, `${path}/solo`, "Solo", `Solo ${stem}${where}`, "warn"));
   return element;
 }
 
@@ -149,7 +207,7 @@ function groups(addresses) {
   }
   return [...found].map(([path, own]) => {
     const group = document.createElement("fieldset");
-    const where = path.replace(/^stem\//, "").replaceAll("/", " · ").replaceAll("_", " ");
+    const where = path.replace(/(^|\/)stem\//, "$1").replace(/^deck\//, "deck ").replaceAll("/", " · ").replaceAll("_", " ");
     group.append(text("legend", where || "all"));
     for (const address of own) group.append(control(address, where));
     return group;
@@ -165,13 +223,7 @@ function control(address, where) {
   else if (store.parameters[address].choices?.length) element = choice(store, address, label, name);
   else if (kind === "trigger") element = trigger(store, address, label, name);
   else if (kind === "name") return document.createDocumentFragment();
-  else {
-    const readout = text("output", "");
-    readout.setAttribute("aria-hidden", "true");
-    element = document.createElement("div");
-    element.className = "line-of";
-    element.append(text("span", label), fader(store, address, name, { lying: true, readout }), readout);
-  }
+  else element = lying(label, address, name);
   element.title = meaning;
   return element;
 }
