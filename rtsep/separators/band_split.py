@@ -213,5 +213,8 @@ def _spread(groups: int, into: int, out: int) -> Tensor:
 
 def _grouped(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """Each group through its own matrix: (..., groups, into) to (..., groups, out)."""
+    if x.shape[:-2].numel() == 1:
+        # One frame: nothing to turn about, and a graph without the turning.
+        return (x.reshape(x.shape[-2], 1, x.shape[-1]) @ weight).reshape(*x.shape[:-1], -1) + bias
     rows = x.reshape(-1, *x.shape[-2:]).transpose(0, 1)
     return (rows @ weight).transpose(0, 1).reshape(*x.shape[:-1], -1) + bias
