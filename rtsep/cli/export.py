@@ -34,7 +34,7 @@ def export(
     overwrite: Annotated[bool, typer.Option(help="Replace a model that is there already.")] = False,
     renew: Annotated[
         bool,
-        typer.Option("--renew", help="Write the model's own graph anew, as this rtsep exports it. No variant."),
+        typer.Option("--renew", help="Write the model's own graph anew, as this rtsep exports it."),
     ] = False,
 ) -> None:
     """Make a smaller, faster variant of a model, and measure what that costs.

@@ -261,6 +261,6 @@ class MaskNetwork(CausalNetwork):
 
 
 def _softmax_over_stems(logits: Tensor) -> Tensor:
-    """(batch, stems, ...): softmax over the second axis, which ONNX Runtime would turn about to be the last."""
+    """(batch, stems, ...): softmax over the second axis; ONNX Runtime's would turn it to be the last."""
     powers = torch.exp(logits - logits.amax(dim=1, keepdim=True))
     return powers / powers.sum(dim=1, keepdim=True)

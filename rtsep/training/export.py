@@ -98,8 +98,8 @@ def renew(package: ModelPackage) -> ModelPackage:
     Weights, scores and the card stay what they were; the manifest gets the new graph's hash.
 
     Raises:
-        ModelError: when the model has no weights or is damaged, or when the new graph's output differs from the
-            network's by more than `TOLERANCE`; the model is then what it was.
+        ModelError: when the model has no weights or is damaged, or when the new graph's output differs from
+            the network's by more than `TOLERANCE`; the model is then what it was.
     """
     package.verify()
     network = load_weights(package).cpu().eval().requires_grad_(False)

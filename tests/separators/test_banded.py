@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 
 from rtsep.separators.banded import BandedProduct
 
+SIZES = st.integers(1, 30)
 
-@given(rows=st.integers(1, 30), columns=st.integers(1, 30), pieces=st.integers(1, 40), seed=st.integers(0, 99))
+
+@given(rows=SIZES, columns=SIZES, pieces=st.integers(1, 40), seed=st.integers(0, 99))
 def test_pieces_equal_the_whole(rows: int, columns: int, pieces: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     centre = np.linspace(0.0, rows - 1.0, columns)

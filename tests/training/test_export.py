@@ -10,8 +10,8 @@ import onnx
 import pytest
 import torch
 
-from rtsep.separators.network import CausalNetwork
 from rtsep.separators.manifest import MANIFEST_NAME
+from rtsep.separators.network import CausalNetwork
 from rtsep.separators.registry import ModelPackage, describe_file
 from rtsep.spec import ModelError
 from rtsep.training import export as exporting
