@@ -12,7 +12,7 @@ SIZE = 384
 
 
 @kernel("float32(float32[::1])", reorder=True)
-def _total(values: Floats) -> float:
+def _total(values: Floats) -> np.float32:
     total = np.float32(0.0)
     for k in range(values.shape[0]):
         total += values[k]

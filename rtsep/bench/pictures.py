@@ -19,7 +19,7 @@ GREY = "#777777"
 LATE = "#d1495b"
 COLOURS = ("#2e4057", "#66a182", "#edae49", "#8d6a9f", "#3d85c6", "#a0522d")
 BUCKETS_JOINED = 8
-"""Buckets of the engine's histogram that make one bar: an eighth of an octave."""
+"""Buckets of the engine's histogram that make one bar: an eighth of an octave. A divisor of their number."""
 MARKERS = {"causal": "o", "offline": "s", "oracle": "^"}
 
 
@@ -46,7 +46,7 @@ def histograms(rows: Sequence[dict[str, Any]], title: str) -> Figure:
     panels = figure.subplots(len(rows), 1, sharex=True, squeeze=False)[:, 0]
     for axis, row in zip(panels, rows, strict=True):
         counts = np.asarray(row["counts"])
-        bars = counts[: len(counts) // BUCKETS_JOINED * BUCKETS_JOINED].reshape(-1, BUCKETS_JOINED).sum(axis=1)
+        bars = counts.reshape(-1, BUCKETS_JOINED).sum(axis=1)
         edges = SHORTEST_NS * 1e-6 * 2.0 ** (np.arange(len(bars) + 1) * BUCKETS_JOINED / PER_OCTAVE)
         late = edges[:-1] >= row["deadline_ms"]
         for part, colour in ((~late, COLOURS[0]), (late, LATE)):
@@ -55,8 +55,8 @@ def histograms(rows: Sequence[dict[str, Any]], title: str) -> Figure:
         axis.axvline(row["first_ms"], color=GREY, linewidth=1.0, linestyle=":")
         axis.set_yscale("symlog", linthresh=1.0)
         axis.set_ylabel("hops", fontsize=8)
-        words = f"{row['label']}: p50 {row['p50_ms']:.2f}, p99 {row['p99_ms']:.2f} of {row['deadline_ms']:.2f} ms"
-        axis.set_title(words, loc="left", fontsize=8)
+        times = f"p50 {row['p50_ms']:.2f}, p99 {row['p99_ms']:.2f} of {row['deadline_ms']:.2f} ms"
+        axis.set_title(f"{row['label']}: {times}", loc="left", fontsize=8)
         _plain(axis)
     panels[-1].set_xscale("log")
     panels[-1].set_xlim(0.05, 4.0 * max(row["deadline_ms"] for row in rows))
@@ -108,7 +108,9 @@ def pareto(rows: Sequence[dict[str, Any]], root: str) -> Figure:
             label = None
     axis.set_xscale("log")
     axis.set_xlim(0.3, 6000.0)
-    axis.set_xticks([1, 3, 10, 30, 100, 300, 1000, right], ["1", "3", "10", "30", "100", "300", "1000", "song"])
+    axis.set_xticks(
+        [1, 3, 10, 30, 100, 300, 1000, right], ["1", "3", "10", "30", "100", "300", "1000", "song"]
+    )
     axis.minorticks_off()
     axis.set_xlabel("algorithmic latency, ms")
     axis.set_ylabel("SDR, mean over stems, dB")

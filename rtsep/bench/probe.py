@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -80,8 +81,9 @@ def causal(model: str, hops: int, threads: int = 1, backend: str = "onnx") -> di
         parts = {"network": float(np.median(repeat(stream.backend.run, hops)))}
         if stream._stft is not None and stream._istft is not None:
             forward, back = stream._stft, stream._istft
-            parts["STFT"] = float(np.median(repeat(lambda: forward.push(stream.input, stream._mix_spectrum), hops)))
-            parts["ISTFT"] = float(np.median(repeat(lambda: back.push(stream._stem_spectra, stream.stems), hops)))
+            mix, spectra = stream._mix_spectrum, stream._stem_spectra
+            parts["STFT"] = float(np.median(repeat(lambda: forward.push(stream.input, mix), hops)))
+            parts["ISTFT"] = float(np.median(repeat(lambda: back.push(spectra, stream.stems), hops)))
         window = stream.package.manifest.window
     report = plan(spec, StreamFormat(spec.sample_rate, BLOCK, spec.channels, spec.channels))
     return {
@@ -123,13 +125,21 @@ def peaks(weight_bytes: int, repeats: int) -> dict[str, Any]:
     return {"gb_per_s": bandwidth(weight_bytes, repeats), "gmac_per_s": multiplications(repeats)}
 
 
-TASKS = {"causal": causal, "offline": offline, "peaks": peaks}
+TASKS: dict[str, Callable[..., dict[str, Any]]] = {"causal": causal, "offline": offline, "peaks": peaks}
+PEER = "peer:"
+
+
+def _peer(task: str, request: dict[str, Any]) -> dict[str, Any]:
+    from rtsep.bench import peer_tasks
+
+    return peer_tasks.run(task.removeprefix(PEER), **request)
 
 
 def main() -> None:
     """Run the task that the command line names and print what it found."""
+    task, request = sys.argv[1], json.loads(sys.argv[2])
     try:
-        found = TASKS[sys.argv[1]](**json.loads(sys.argv[2]))
+        found = _peer(task, request) if task.startswith(PEER) else TASKS[task](**request)
     except RtsepError as error:
         sys.exit(str(error))
     print(json.dumps(found))

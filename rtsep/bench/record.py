@@ -25,8 +25,8 @@ class Tracked:
     Attributes:
         name: such as "fast: hop p99"; the same from run to run.
         value: the figure.
-        unit: "ratio" and "dB" are compared between machines; "ms", "s", "MB", "count", and "share" (of a deadline)
-            on one only.
+        unit: "ratio" and "dB" are compared between machines; "ms", "s", "MB", "count" and "share" (of a
+            deadline) on one only.
         better: which way is progress.
     """
 

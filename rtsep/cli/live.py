@@ -204,7 +204,11 @@ def live(
 
     file, snapshot_name = _split_snapshot(snapshot)
 
-    # Here and not above: help and refusals should not wait for numerical libraries.
+    # Here and not above: help and refusals should not wait for numerical libraries. The engine's process
+    # loads its own while this one does.
+    from rtsep.engine.spawn import spawn
+
+    child = spawn()
     from rich.console import Console
 
     from rtsep.cli.meters import open_display, summary
@@ -245,7 +249,7 @@ def live(
     if file is not None and snapshot_name != "" and not file.is_file():
         raise UsageError(f"{file}: no such file of snapshots")
     with contextlib.ExitStack() as stack:
-        engine = stack.enter_context(contextlib.closing(ProcessEngine(options, record=record is not None)))
+        engine = stack.enter_context(contextlib.closing(ProcessEngine(options, record is not None, child)))
         desk = Desk(engine.board, engine.telemetry, file)
         desk.set_limiter()
         if file is not None and snapshot_name != "":

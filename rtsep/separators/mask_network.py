@@ -108,7 +108,7 @@ class MaskNetwork(CausalNetwork):
         for name, value in constants.items():
             self.register_buffer(name, torch.from_numpy(value), persistent=False)
         # Real and imaginary parts lie side by side in a stream's frames: what holds for a bin holds for both.
-        average = np.repeat(constants["to_bands"] / np.float32(config.analysis), 2, axis=0)
+        average = np.repeat(constants["to_bands"] / config.analysis, 2, axis=0).astype(np.float32)
         self._average = BandedProduct(average, AVERAGE_PIECES)
         self._spread = BandedProduct(np.repeat(constants["to_bins"], 2, axis=1), SPREAD_PIECES)
         self.input_mean = nn.Parameter(torch.zeros(self.views * self.bands))
