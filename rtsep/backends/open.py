@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rtsep.backends.base import Backend, OfflineModel
+from rtsep.backends.threads import useful
 from rtsep.separators.registry import ModelPackage, OfflinePackage
 from rtsep.spec import BackendError
 
@@ -19,7 +20,7 @@ def open_backend(
         package: the model; its files are taken as they are, see `ModelPackage.verify`.
         backend: "onnx" or "torch". torch is imported only when it is asked for.
         device: "cpu" or "cuda". What is asked for is what runs, or an error.
-        threads: CPU threads of one step.
+        threads: CPU threads of one step; more than there are cores are as many as there are cores.
 
     Raises:
         BackendError: when the backend is unknown or not installed, or the device is not there.
@@ -29,6 +30,7 @@ def open_backend(
         raise BackendError(f"unknown device '{device}'; there are: {', '.join(DEVICES)}")
     if threads < 1:
         raise BackendError(f"a backend needs at least one thread, not {threads}")
+    threads = useful(threads)
     if backend == "onnx":
         from rtsep.backends.onnx import OnnxBackend
 

@@ -15,6 +15,8 @@ THRESHOLD = 0.2
 """Share by which a figure may be worse than the runs before it."""
 DECIBELS = 0.1
 """The same for figures in dB, which are logarithms already."""
+TIMED = frozenset({"ms", "s", "share", "count"})
+"""Units of what takes longer, or happens more often, on a machine that has other things to do."""
 REMEMBERED = 5
 """Runs before the last one that it is compared with: their median."""
 
@@ -65,7 +67,7 @@ def trends(runs: list[dict[str, Any]], threshold: float = THRESHOLD) -> list[Tre
     """How the figures of the last run stand beside those of comparable ones.
 
     Comparable are runs of the same form and settings. Ratios hold between machines; times, sizes and counts
-    are compared with runs on the same machine only, and neither with nor of one that was busy.
+    are compared with runs on the same machine only, times and counts neither with nor of one that was busy.
 
     Args:
         runs: of one benchmark, the oldest first.
@@ -77,13 +79,16 @@ def trends(runs: list[dict[str, Any]], threshold: float = THRESHOLD) -> list[Tre
     before = [r for r in runs[:-1] if (r["short"], r["settings"]) == (last["short"], last["settings"])]
     found = []
     for figure in last["tracked"]:
-        absolute = figure["unit"] not in {"ratio", "dB"}
-        busy = absolute and last["machine"]["busy"]
+        absolute, timed = figure["unit"] not in {"ratio", "dB"}, figure["unit"] in TIMED
+        busy = timed and last["machine"]["busy"]
         peers = [
             run
             for run in before
             if not absolute
-            or (identity(run["machine"]) == identity(last["machine"]) and not run["machine"]["busy"])
+            or (
+                identity(run["machine"]) == identity(last["machine"])
+                and not (timed and run["machine"]["busy"])
+            )
         ]
         values = [v for run in peers if (v := _value(run, figure["name"])) is not None]
         own = figure["value"]

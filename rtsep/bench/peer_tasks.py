@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -69,6 +71,11 @@ def hs_tasnet_pypi(hops: int, seconds: float) -> dict[str, Any]:
 
 def openunmix(hops: int, seconds: float) -> dict[str, Any]:
     """The openunmix package: four networks of umxhq's sizes, and one Wiener iteration."""
+    try:
+        importlib.import_module("torchaudio")
+    except (ImportError, OSError):
+        # It reads and resamples files, which is not done here, and its wheels fit one build of torch each.
+        sys.modules["torchaudio"] = ModuleType("torchaudio")
     model = importlib.import_module("openunmix.model")
     networks = {
         stem: model.OpenUnmix(nb_bins=2049, nb_channels=2, hidden_size=512, max_bin=1487)

@@ -6,7 +6,7 @@ and left out.
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -68,10 +68,8 @@ def run(
     for name in PEERS if peers is None else peers:
         module, task = PEERS[name]
         say(name)
-        try:
-            importlib.import_module(module)
-        except Exception as error:  # a peer may fail to import in ways of its own
-            notes.append(f"{name}: absent: {type(error).__name__}: {_first_line(error)}")
+        if importlib.util.find_spec(module) is None:
+            notes.append(f"{name}: absent: {module} is not installed")
             continue
         try:
             rows.append({"name": name, **ask(f"peer:{task}", hops=hops, seconds=seconds)})
@@ -138,7 +136,3 @@ def cost(milliseconds: np.ndarray, each_ms: float) -> dict[str, float]:
         "real_time_factor": float(np.mean(milliseconds)) / each_ms,
         "rtf_p10": float(np.percentile(milliseconds, 10.0)) / each_ms,
     }
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [""])[0]

@@ -16,6 +16,7 @@ import typer
 from rtsep.cli.errors import warn
 from rtsep.cli.rig_options import load_rig
 from rtsep.cli.surfaces import OscOptions, PageOptions
+from rtsep.cli.threads import capped
 from rtsep.separators.registry import DEFAULT_MODEL
 from rtsep.spec import AudioFileError, UsageError
 
@@ -193,6 +194,7 @@ def live(
     from rtsep.cli.stem_options import check_stems, parse_effects, parse_gains, parse_out_map, parse_pans
     from rtsep.separators.registry import find
 
+    threads = capped(threads)
     if null and (input is not None or output is not None):
         raise UsageError("--null is without a device: leave out --input and --output")
     package = find(model)
