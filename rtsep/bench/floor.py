@@ -4,6 +4,9 @@ A step must read the weights once, and do its products. The floor is the longer 
 over the bandwidth that a core has for that many bytes (a cache's, if they fit into one), and multiply-
 accumulates over the rate of a product of matrices. Both rates are measured in the same run. The transforms
 count as products, (5/2) n log2 n multiply-accumulates for a complex FFT of two channels at once.
+
+The step's time is the processor's (median): what other programs take of a busy machine is no part of it. Times
+by the clock on the wall stand beside it.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from rtsep.bench.probe import ask
 from rtsep.bench.record import Result, Tracked
 from rtsep.separators.registry import ModelPackage, find
 
-HOPS, SHORT_HOPS = 4000, 60
+HOPS, SHORT_HOPS = 2000, 60
 BAR = 2.0
 """Times the floor: as near as a step should be."""
 Say = Callable[[str], None]
@@ -58,24 +61,36 @@ def run(
                 f"{row['macs'] / 1e6:.2f}",
                 f"{row['gmac_per_s']:.1f}",
                 f"{row['floor_ms']:.3f}",
-                f"{row['p10_ms']:.3f}",
                 f"{row['p50_ms']:.3f}",
                 f"{row['p99_ms']:.3f}",
+                f"{row['cpu_p50_ms']:.3f}",
+                f"{row['cpu_p99_ms']:.3f}",
                 f"{row['ratio']:.1f}",
-                f"{100.0 * row['p99_ms'] / row['hop_ms']:.0f} %",
+                f"{100.0 * row['cpu_p99_ms'] / row['hop_ms']:.0f} %",
                 parts,
                 threads,
             )
         )
         result.tracked.append(Tracked(f"{row['model']}: step to floor", row["ratio"], "ratio"))
         result.tracked.append(Tracked(f"{row['model']}: step p50", row["p50_ms"], "ms"))
-        result.tracked.append(Tracked(f"{row['model']}: step p10", row["p10_ms"], "ms"))
+        result.tracked.append(Tracked(f"{row['model']}: step p99, CPU", row["cpu_p99_ms"], "ms"))
         result.notes.append(_verdict(row))
-    columns = ("model", "weights MB", "GB/s", "MMAC", "GMAC/s", "floor ms", "p10 ms", "p50 ms", "p99 ms")
-    more = ("p50 to floor", "p99 of the hop", "parts, ms", "p50 by threads")
+    columns = (
+        "model",
+        "weights MB",
+        "GB/s",
+        "MMAC",
+        "GMAC/s",
+        "floor ms",
+        "p50 ms",
+        "p99 ms",
+        "CPU p50",
+        "CPU p99",
+    )
+    more = ("to floor", "p99 of the hop", "parts, ms", "p50 by threads")
     result.tables.append(("A step on one core, against its floor", (*columns, *more), cells))
     result.figure = pictures.bars(
-        [(row["model"], row["ratio"]) for row in rows], "Step (p50) against its floor", "times the floor", BAR
+        [(row["model"], row["ratio"]) for row in rows], "Step against its floor", "times the floor", BAR
     )
     return result
 
@@ -95,7 +110,7 @@ def of(package: ModelPackage, hops: int) -> dict[str, Any]:
     floor = max(reading, multiplying)
     threads = [{"threads": 1, "p50_ms": step["p50_ms"]}]
     for count in range(2, physical_cores() + 1):
-        found = ask("causal", model=str(package.root), hops=hops, threads=count)
+        found = ask("causal", model=str(package.root), hops=max(20, hops // 4), threads=count)
         threads.append({"threads": count, "p50_ms": found["p50_ms"]})
         if count >= 4:  # what helps a step this small shows by then
             break
@@ -107,7 +122,7 @@ def of(package: ModelPackage, hops: int) -> dict[str, Any]:
         "reading_ms": reading,
         "multiplying_ms": multiplying,
         "floor_ms": floor,
-        "ratio": step["p50_ms"] / floor,
+        "ratio": step["cpu_p50_ms"] / floor,
         "threads": threads,
         **{key: value for key, value in step.items() if key != "threads"},
     }

@@ -11,7 +11,5 @@ def capped(threads: int) -> int:
     count = useful(threads)
     if count < threads:
         cores = "1 core" if count == 1 else f"{count} cores"
-        warn(
-            f"--threads {threads}: there are {cores} to run on, and more threads would only wait; {count} used"
-        )
+        warn(f"--threads {threads}: there are {cores}, more would only wait for each other: {count} used")
     return count
