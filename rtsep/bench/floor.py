@@ -2,11 +2,11 @@
 
 A step must read the weights once, and do its products. The floor is the longer of the two times: weight bytes
 over the bandwidth that a core has for that many bytes (a cache's, if they fit into one), and multiply-
-accumulates over the rate of a product of matrices. Both rates are measured in the same run. The transforms
-count as products, (5/2) n log2 n multiply-accumulates for a complex FFT of two channels at once.
+accumulates over the rate of a product of matrices. Both rates are measured in the same run. Transforms count
+as products, (5/2) n log2 n multiply-accumulates for a complex FFT of two channels at once.
 
-The step's time is the processor's (median): what other programs take of a busy machine is no part of it. Times
-by the clock on the wall stand beside it.
+The step's time is the processor's (median): what other programs take of a busy machine is no part of it.
+Times by the clock on the wall stand beside it.
 """
 
 from __future__ import annotations
