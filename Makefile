@@ -12,7 +12,7 @@ SETUP := pyproject.toml constraints.txt scripts/install.sh
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint clean system-demo system-test
+.PHONY: help demo test lint bench clean system-demo system-test
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,6 +26,9 @@ test: system-test $(VENV)/.rtsep-test ## Set up, then run every test, ruff and m
 lint: $(VENV)/.rtsep-test ## Check style and types alone
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+bench: $(VENV)/.rtsep-bench ## Set up, then run every benchmark: half an hour; BENCH_ARGS=--short for a minute
+	$(BIN)/rtsep bench all $(BENCH_ARGS)
 
 clean: ## Remove the virtual environment, caches and what the demo wrote
 	rm -rf $(VENV) build dist demo-out .mypy_cache .ruff_cache .pytest_cache .hypothesis
@@ -44,3 +47,7 @@ $(VENV)/.rtsep-demo: $(SETUP) | system-demo
 $(VENV)/.rtsep-test: $(SETUP) | system-test
 	@scripts/install.sh $(VENV) test
 	@touch $(VENV)/.rtsep-demo $@
+
+$(VENV)/.rtsep-bench: $(SETUP) | system-demo
+	@scripts/install.sh $(VENV) bench,torch
+	@touch $@

@@ -4,18 +4,18 @@
 
 The two do not share an axis of SDR. Published figures are means over four stems on MUSDB18, as their authors
 state them; those of the models here are from their manifests, where `rtsep train --export` puts what it
-measured on a validation song.
+measured on a validation song. `rtsep bench pareto` measures them anew, with their speed, on any root.
 """
 
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib
 from matplotlib.figure import Figure
 
+from rtsep.bench.published import PUBLISHED
 from rtsep.separators.registry import ModelPackage
 from rtsep.spec import STEMS, ModelError
 
@@ -23,39 +23,6 @@ ROOT = Path(__file__).parents[1]
 
 COLOURS = {"vocals": "#d1495b", "drums": "#2e4057", "bass": "#66a182", "other": "#edae49"}
 GREY = "#666666"
-
-
-@dataclass(frozen=True)
-class Published:
-    """A system's own account of itself.
-
-    Attributes:
-        name: of the system.
-        latency: algorithmic, ms.
-        sdr: mean over the four stems of MUSDB18, dB.
-        shift: of the label from its point, in points.
-    """
-
-    name: str
-    latency: float
-    sdr: float
-    shift: tuple[float, float] = (8.0, -3.0)
-
-
-PUBLISHED = (
-    Published("causal X-UMX", 23.0, 3.93),
-    Published("HS-TasNet-Small", 23.0, 4.48, (8.0, -6.0)),
-    Published("HS-TasNet (arXiv 2402.17701)", 23.0, 4.65, (8.0, 1.0)),
-    Published("RT-STT (arXiv 2511.13146)", 23.0, 5.17),
-    Published("HS-TasNet, extra data", 23.0, 5.55),
-    Published("Online SCNet", 92.0, 7.09),
-    Published("Band-SCNet", 92.0, 7.79, (8.0, 2.0)),
-    Published("distilled band-split GRU", 186.0, 3.79),
-    Published("xumx-sliCQ-V2 realtime", 410.0, 4.07, (-70.0, 8.0)),
-)
-
-OFFLINE = (("Open-Unmix umxhq", 5.41), ("Demucs v3", 7.7), ("BS-RoFormer", 9.80))
-"""Whole-song models, which know the future: no latency can be drawn for them."""
 
 
 def read_models(root: Path) -> list[ModelPackage]:
@@ -84,6 +51,12 @@ def draw(packages: list[ModelPackage]) -> Figure:
     top = axes[0]
     top.set_title("published by their authors: MUSDB18, mean SDR over four stems", loc="left", fontsize=10)
     for system in PUBLISHED:
+        if system.latency is None:
+            # Whole-song models, which know the future.
+            top.axhline(system.sdr, color=GREY, linewidth=0.8, linestyle=":")
+            words = f"{system.name}, offline"
+            top.annotate(words, (1000.0, system.sdr), (-4, 3), textcoords="offset points", **_RIGHT)
+            continue
         top.plot(system.latency, system.sdr, "o", color=GREY, markerfacecolor="white")
         top.annotate(
             system.name,
@@ -92,10 +65,8 @@ def draw(packages: list[ModelPackage]) -> Figure:
             textcoords="offset points",
             fontsize=8,
             color=GREY,
+            ha="right" if system.shift[0] < 0 else "left",
         )
-    for name, sdr in OFFLINE:
-        top.axhline(sdr, color=GREY, linewidth=0.8, linestyle=":")
-        top.annotate(f"{name}, offline", (1000.0, sdr), (-4, 3), textcoords="offset points", **_RIGHT)
     top.set_ylim(3.4, 10.3)
     top.set_ylabel("SDR, dB")
     if packages:

@@ -33,6 +33,7 @@ LAYERS = (
     "evaluation",
     "training",
     "importing",
+    "bench",
     "cli",
 )
 """From the bottom to the top; see docs/architecture.md."""
@@ -49,6 +50,8 @@ TORCH_MODULES = {
     "importing.open_unmix",
     "importing.state_dicts",
     "cli.train",
+    "bench.flops",
+    "bench.peer_tasks",
 }
 NETWORKS = "separators"
 TORCH_FREE = {"separators.manifest", "separators.registry", "separators.__init__"}

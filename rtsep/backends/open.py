@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rtsep.backends.base import Backend, OfflineModel
+from rtsep.backends.threads import useful
 from rtsep.separators.registry import ModelPackage, OfflinePackage
 from rtsep.spec import BackendError
 
@@ -19,7 +20,7 @@ def open_backend(
         package: the model; its files are taken as they are, see `ModelPackage.verify`.
         backend: "onnx" or "torch". torch is imported only when it is asked for.
         device: "cpu" or "cuda". What is asked for is what runs, or an error.
-        threads: CPU threads of one step.
+        threads: CPU threads of one step; more than there are cores are as many as there are cores.
         batch: streams that one step serves, each with a state of its own.
 
     Raises:
@@ -32,6 +33,7 @@ def open_backend(
         raise BackendError(f"a backend needs at least one thread, not {threads}")
     if batch < 1:
         raise BackendError(f"a backend serves at least one stream, not {batch}")
+    threads = useful(threads)
     if backend == "onnx":
         from rtsep.backends.onnx import OnnxBackend
 

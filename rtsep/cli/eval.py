@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rtsep.cli.threads import capped
 from rtsep.separators.registry import DEFAULT_MODEL
 from rtsep.spec import AudioFileError, UsageError
 
@@ -79,6 +80,7 @@ def eval(
     from rtsep.io.staging import AlreadyThereError, StagedFolder
 
     transform = _transform(oracle_window)
+    threads = capped(threads)
     staged = StagedFolder(output, (REPORT_NAME, SCORES_NAME), overwrite) if output is not None else None
     if staged is not None:
         _require_matplotlib()

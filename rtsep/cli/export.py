@@ -32,6 +32,10 @@ def export(
         typer.Option(metavar="FOLDER", help="Measure both models' SDR on the tracks of stems in here."),
     ] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace a model that is there already.")] = False,
+    renew: Annotated[
+        bool,
+        typer.Option("--renew", help="Write the model's own graph anew, as this rtsep exports it."),
+    ] = False,
 ) -> None:
     """Make a smaller, faster variant of a model, and measure what that costs.
 
@@ -45,6 +49,12 @@ def export(
             f"exporting needs {error.name}, which is not installed: pip install 'rtsep[train]'"
         ) from None
     from rtsep.separators.registry import find, user_models
+
+    if renew:
+        if output is not None or name is not None or score is not None:
+            raise UsageError("--renew writes the model itself: leave out --output, --name and --score")
+        _renew(find(model))
+        return
 
     wanted = next((known for known in PRECISIONS if known == precision), None)
     if wanted is None:
@@ -67,6 +77,14 @@ def export(
         for key, value in before.items():
             table.add_row(key.replace("_", " "), f"{value:.2f} dB", f"{after[key]:.2f} dB")
     Console().print(table)
+
+
+def _renew(package: ModelPackage) -> None:
+    from rtsep.training.export import renew
+
+    before = package.manifest.files.onnx.bytes
+    after = renew(package).manifest.files.onnx.bytes
+    Console().print(f"{package.root}: graph {before / 1e6:.1f} MB before, {after / 1e6:.1f} MB now")
 
 
 def _scores(package: ModelPackage, root: Path) -> dict[str, float]:

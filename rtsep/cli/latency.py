@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rtsep.cli.threads import capped
 from rtsep.separators.registry import DEFAULT_MODEL
 from rtsep.spec import RtsepError
 
@@ -68,6 +69,7 @@ def latency(
     from rtsep.separators.registry import find
 
     package = find(model)
+    threads = capped(threads)
     spec = package.spec
     asked = input is not None or output is not None
     fmt = _format(spec, input, output, block, sample_rate, asked)

@@ -16,6 +16,7 @@ import typer
 from rtsep.cli.errors import warn
 from rtsep.cli.rig_options import load_rig
 from rtsep.cli.surfaces import OscOptions, PageOptions
+from rtsep.cli.threads import capped
 from rtsep.engine.ports import OSC_PORT, PAGE_PORT
 from rtsep.separators.registry import DEFAULT_MODEL
 from rtsep.spec import AudioFileError, UsageError, strip_names
@@ -244,6 +245,7 @@ def live(
     )
     from rtsep.separators.registry import find
 
+    threads = capped(threads)
     if null and (input is not None or output is not None):
         raise UsageError("--null is without a device: leave out --input and --output")
     if record is None and record_format is not RecordFormat.stems:
@@ -260,7 +262,11 @@ def live(
 
     file, snapshot_name = _split_snapshot(snapshot)
 
-    # Here and not above: help and refusals should not wait for numerical libraries.
+    # Here and not above: help and refusals should not wait for numerical libraries. The engine's process
+    # loads its own while this one does.
+    from rtsep.engine.spawn import spawn
+
+    child = spawn()
     from rich.console import Console
 
     from rtsep.cli.meters import open_display, summary
@@ -304,7 +310,7 @@ def live(
     if file is not None and snapshot_name != "" and not file.is_file():
         raise UsageError(f"{file}: no such file of snapshots")
     with contextlib.ExitStack() as stack:
-        engine = stack.enter_context(contextlib.closing(ProcessEngine(options, record=record is not None)))
+        engine = stack.enter_context(contextlib.closing(ProcessEngine(options, record is not None, child)))
         desk = Desk(engine.board, engine.telemetry, file)
         desk.set_limiter()
         if file is not None and snapshot_name != "":

@@ -25,6 +25,7 @@ COMMANDS: dict[str, str] = {
     "train": "Train a separator.",
     "distill": "Make training tracks of songs without stems, with a teacher.",
     "eval": "Score models, and oracles as their bounds, on known stems.",
+    "bench": "Measure speed and quality; keep the results and their history.",
     "export": "Make a smaller, faster variant of a model, and measure what that costs.",
 }
 """Commands in the order of the help page. `rtsep.cli.<name>` holds a function, or a Typer, of that name."""

@@ -66,7 +66,11 @@ def main() -> int:
     # What libraries print must not get between the lines of the protocol.
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    task = json.loads(sys.stdin.readline())
+    line = sys.stdin.readline()
+    if not line:
+        # Started ahead of its task, which then could not be.
+        return 0
+    task = json.loads(line)
 
     def answer(**content: Any) -> None:
         answers.write(json.dumps(content) + "\n")

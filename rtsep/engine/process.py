@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
-import tempfile
 import time
 from fractions import Fraction
 from types import TracebackType
@@ -22,6 +20,7 @@ from rtsep.engine.effect_controls import EffectControls
 from rtsep.engine.latency import LatencyReport, Part
 from rtsep.engine.memory import SharedFile
 from rtsep.engine.options import EngineOptions
+from rtsep.engine.spawn import Child, spawn
 from rtsep.engine.telemetry import Telemetry
 from rtsep.rt.ring import RingBuffer
 from rtsep.separators.registry import find
@@ -38,6 +37,7 @@ class ProcessEngine:
     Args:
         options: what to run.
         record: make a ring of stems and mix, `recorder`, that somebody in this process empties.
+        child: the engine's process, if it has been started already; it is this object's from then on.
 
     Attributes:
         effects: what can be moved of the chains; known once it is open.
@@ -46,7 +46,7 @@ class ProcessEngine:
         RtsepError: whatever the engine's process could not do, in one line.
     """
 
-    def __init__(self, options: EngineOptions, record: bool = False) -> None:
+    def __init__(self, options: EngineOptions, record: bool = False, child: Child | None = None) -> None:
         self.options = options
         package = find(options.model)
         self.spec = package.spec
@@ -60,19 +60,15 @@ class ProcessEngine:
             capacity = int(RECORD_SECONDS * self.spec.sample_rate)
             self._tape = SharedFile(RingBuffer.size_bytes(channels, capacity))
             self.recorder = RingBuffer(channels, capacity, self._tape.buffer)
-        self._process: subprocess.Popen[str] | None = None
-        self._complaints = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115 - closed in close()
+        self._process: subprocess.Popen[str] | None = None if child is None else child.process
+        self._complaints = None if child is None else child.complaints
         self._latency: LatencyReport | None = None
 
     def open(self) -> LatencyReport:
         """Start the process, load the model there, open the device. No sound yet."""
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "rtsep.engine.child"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._complaints,
-            text=True,
-        )
+        if self._process is None:
+            child = spawn()
+            self._process, self._complaints = child.process, child.complaints
         task = {
             "options": self.options.to_json(),
             "board": str(self._shared.path),
@@ -128,7 +124,8 @@ class ProcessEngine:
         self._shared.forget()
         if self._tape:
             self._tape.forget()
-        self._complaints.close()
+        if self._complaints is not None:
+            self._complaints.close()
 
     def __enter__(self) -> Self:
         self.open()
@@ -203,6 +200,7 @@ class ProcessEngine:
         return answer
 
     def _last_words(self) -> str:
+        assert self._complaints is not None
         self._complaints.seek(0)
         lines = [line.strip() for line in self._complaints.read().splitlines() if line.strip()]
         code = None if self._process is None else self._process.poll()

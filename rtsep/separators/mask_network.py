@@ -21,11 +21,15 @@ from torch.nn import functional
 
 from rtsep.dsp.bands import band_average, band_centres, band_interpolation
 from rtsep.dsp.windows import asymmetric_pair
+from rtsep.separators.banded import BandedProduct
 from rtsep.separators.network import CausalNetwork, State
 from rtsep.spec import STEMS, StreamSpec
 
 QUIET = 1e-8
 """Power below which a band counts as silent: about -80 dB for one bin of a full-scale frame."""
+
+AVERAGE_PIECES, SPREAD_PIECES = 6, 10
+"""Pieces of the products into bands and out of them, in a stream's step: the fastest of those tried."""
 
 
 class MaskConfig(BaseModel):
@@ -103,6 +107,10 @@ class MaskNetwork(CausalNetwork):
         }
         for name, value in constants.items():
             self.register_buffer(name, torch.from_numpy(value), persistent=False)
+        # Real and imaginary parts lie side by side in a stream's frames: what holds for a bin holds for both.
+        average = np.repeat(constants["to_bands"] / config.analysis, 2, axis=0).astype(np.float32)
+        self._average = BandedProduct(average, AVERAGE_PIECES)
+        self._spread = BandedProduct(np.repeat(constants["to_bins"], 2, axis=1), SPREAD_PIECES)
         self.input_mean = nn.Parameter(torch.zeros(self.views * self.bands))
         self.input_scale = nn.Parameter(torch.ones(self.views * self.bands))
         self.dropout = 0.0
@@ -200,10 +208,27 @@ class MaskNetwork(CausalNetwork):
     # -- one frame at a time ---------------------------------------------------------------------
 
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-        """One frame: (batch, channels, bins, 2) to (batch, stems, channels, bins, 2)."""
-        frame = x.unsqueeze(1)
-        logits, after = self.decide_once(self.features(frame)[:, 0], state)
-        return self._apply_masks(frame, logits.unsqueeze(1))[:, 0], after
+        """One frame: (batch, channels, bins, 2) to (batch, stems, channels, bins, 2).
+
+        What `separate_spectrum` does with many, in operators of which a graph is fast: long rows of real
+        and imaginary parts rather than pairs of them, and no product with zeros.
+        """
+        lines = x.flatten(2)
+        stereo = self.config.channels == 2
+        if stereo:
+            left, right = lines[:, :1], lines[:, 1:]
+            pair = torch.cat((left + right, left - right), dim=1) * 0.5**0.5
+        views = torch.cat((lines, pair), dim=1) if stereo else lines
+        features = torch.log(self._average(views * views) + QUIET).flatten(1)
+        logits, after = self.decide_once(features, state)
+        masks = self._spread(_softmax_over_stems(logits))
+        if not stereo or self.config.stereo == "left-right":
+            out = masks * lines.unsqueeze(1)
+        else:
+            kept = masks * (pair * 0.5**0.5).unsqueeze(1)
+            mid, side = kept[:, :, :1], kept[:, :, 1:]
+            out = torch.cat((mid + side, mid - side), dim=2)
+        return out.unflatten(-1, (-1, 2)), after
 
     # -- the parts both share ----------------------------------------------------------------------
 
@@ -239,3 +264,9 @@ def masks_of(network: nn.Module) -> MaskNetwork | None:
     """What decides masks in a network: itself, or its part of that name; None where nothing does."""
     part = network if isinstance(network, MaskNetwork) else getattr(network, "masks", None)
     return part if isinstance(part, MaskNetwork) else None
+
+
+def _softmax_over_stems(logits: Tensor) -> Tensor:
+    """(batch, stems, ...): softmax over the second axis; ONNX Runtime's would turn it to be the last."""
+    powers = torch.exp(logits - logits.amax(dim=1, keepdim=True))
+    return powers / powers.sum(dim=1, keepdim=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import shutil
 import tempfile
 import warnings
 from pathlib import Path
@@ -15,6 +16,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from rtsep.backends.onnx import BATCH, OnnxBackend
+from rtsep.separators.catalogue import load_weights
 from rtsep.separators.manifest import MANIFEST_NAME, Files, Manifest, StateEntry, Window
 from rtsep.separators.network import CausalNetwork, State, batch_axes
 from rtsep.separators.offline_folder import write_offline
@@ -85,12 +87,40 @@ def export(
             training=training or {},
         )
         manifest.write(folder / MANIFEST_NAME)
-        written = ModelPackage.read(folder)
-        difference = max(largest_difference(network, written, batch=batch) for batch in (1, 2))
-        if not difference <= TOLERANCE:  # NaN fails too
-            raise ModelError(f"{name}: the graph differs from the network by {difference:.2g}; not exported")
+        _require_equal(network, ModelPackage.read(folder))
         _move_into_place(folder, target, Path(scratch))
     return ModelPackage.read(target)
+
+
+def renew(package: ModelPackage) -> ModelPackage:
+    """Write a model's graph anew from its weights, in place: as this version of rtsep exports it.
+
+    Weights, scores and the card stay what they were; the manifest gets the new graph's hash.
+
+    Raises:
+        ModelError: when the model has no weights or is damaged, or when the new graph's output differs from
+            the network's by more than `TOLERANCE`; the model is then what it was.
+    """
+    package.verify()
+    network = load_weights(package).cpu().eval().requires_grad_(False)
+    with tempfile.TemporaryDirectory(prefix=f".{package.name}-", dir=package.root.parent) as scratch:
+        folder = Path(scratch) / package.name
+        shutil.copytree(package.root, folder)
+        files = package.manifest.files
+        export_graph(network, folder / files.onnx.path)
+        files = files.model_copy(update={"onnx": describe_file(folder, files.onnx.path)})
+        package.manifest.model_copy(update={"files": files}).write(folder / MANIFEST_NAME)
+        _require_equal(network, ModelPackage.read(folder))
+        _move_into_place(folder, package.root, Path(scratch))
+    return ModelPackage.read(package.root)
+
+
+def _require_equal(network: CausalNetwork, package: ModelPackage) -> None:
+    difference = max(largest_difference(network, package, batch=batch) for batch in (1, 2))
+    if not difference <= TOLERANCE:  # NaN fails too
+        raise ModelError(
+            f"{package.name}: the graph differs from the network by {difference:.2g}; not exported"
+        )
 
 
 def export_offline(

@@ -11,11 +11,12 @@ import pytest
 import torch
 
 from rtsep.backends.onnx import BATCH
+from rtsep.separators.manifest import MANIFEST_NAME
 from rtsep.separators.network import CausalNetwork
-from rtsep.separators.registry import ModelPackage
+from rtsep.separators.registry import ModelPackage, describe_file
 from rtsep.spec import ModelError
 from rtsep.training import export as exporting
-from rtsep.training.export import OPSET, export, largest_difference
+from rtsep.training.export import OPSET, export, largest_difference, renew
 from tests.models import ARCHITECTURES, build_tiny_model, build_tiny_network
 
 ABOUT: dict[str, Any] = {"title": "T", "description": "D", "version": "1.2", "licence": "MIT"}
@@ -133,3 +134,23 @@ def test_state_that_does_not_start_at_zero_is_refused(
     )
     with pytest.raises(ModelError, match="state 'h' must be float32 and start at zero"):
         export(network, tmp_path, "mine", **ABOUT)
+
+
+def test_a_graph_is_renewed_in_its_place(tmp_path: Path) -> None:
+    package = ModelPackage.read(build_tiny_model(tmp_path, "band-split"))
+    (package.root / "README.md").write_text("its card")
+    written = package.onnx.read_bytes()
+    graph = onnx.load(package.onnx)
+    graph.doc_string = "of an older version"
+    onnx.save(graph, package.onnx)
+    with pytest.raises(ModelError, match="the manifest says"):
+        renew(package)
+    entry = describe_file(package.root, "model.onnx")
+    files = package.manifest.files.model_copy(update={"onnx": entry})
+    package.manifest.model_copy(update={"files": files}).write(package.root / MANIFEST_NAME)
+    renewed = renew(ModelPackage.read(package.root))
+    renewed.verify()
+    assert renewed.root == package.root and renewed.onnx.read_bytes() == written
+    assert renewed.manifest.files.weights == package.manifest.files.weights
+    assert (renewed.root / "README.md").read_text() == "its card"
+    assert [path.name for path in tmp_path.iterdir()] == ["band-split"]

@@ -1,0 +1,1 @@
+"""What `rtsep bench` measures: each benchmark a module, their results, their history."""

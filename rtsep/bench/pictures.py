@@ -1,0 +1,138 @@
+"""Pictures of results. matplotlib is imported when there is something to draw."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rtsep.bench.published import PUBLISHED
+from rtsep.engine.telemetry import PER_OCTAVE, SHORTEST_NS
+from rtsep.spec import UsageError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+GREY = "#777777"
+LATE = "#d1495b"
+COLOURS = ("#2e4057", "#66a182", "#edae49", "#8d6a9f", "#3d85c6", "#a0522d")
+BUCKETS_JOINED = 8
+"""Buckets of the engine's histogram that make one bar: an eighth of an octave. A divisor of their number."""
+MARKERS = {"causal": "o", "offline": "s", "oracle": "^"}
+
+
+def new(width: float, height: float) -> Figure:
+    """An empty figure.
+
+    Raises:
+        UsageError: when matplotlib is missing.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ModuleNotFoundError:
+        raise UsageError("pictures need matplotlib: pip install 'rtsep[bench]'") from None
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def histograms(rows: Sequence[dict[str, Any]], title: str) -> Figure:
+    """Hop times of one configuration a panel, on a log axis, with the deadline drawn.
+
+    Args:
+        rows: "label", "counts" (the engine's buckets), "deadline_ms", "first_ms", "p50_ms", "p99_ms".
+    """
+    figure = new(8.0, 1.1 + 1.25 * len(rows))
+    panels = figure.subplots(len(rows), 1, sharex=True, squeeze=False)[:, 0]
+    for axis, row in zip(panels, rows, strict=True):
+        counts = np.asarray(row["counts"])
+        bars = counts.reshape(-1, BUCKETS_JOINED).sum(axis=1)
+        edges = SHORTEST_NS * 1e-6 * 2.0 ** (np.arange(len(bars) + 1) * BUCKETS_JOINED / PER_OCTAVE)
+        late = edges[:-1] >= row["deadline_ms"]
+        for part, colour in ((~late, COLOURS[0]), (late, LATE)):
+            axis.bar(edges[:-1][part], bars[part], np.diff(edges)[part], align="edge", color=colour)
+        axis.axvline(row["deadline_ms"], color=LATE, linewidth=1.2)
+        axis.axvline(row["first_ms"], color=GREY, linewidth=1.0, linestyle=":")
+        axis.set_yscale("symlog", linthresh=1.0)
+        axis.set_ylabel("hops", fontsize=8)
+        times = f"p50 {row['p50_ms']:.2f}, p99 {row['p99_ms']:.2f} of {row['deadline_ms']:.2f} ms"
+        axis.set_title(f"{row['label']}: {times}", loc="left", fontsize=8)
+        _plain(axis)
+    panels[-1].set_xscale("log")
+    panels[-1].set_xlim(0.05, 4.0 * max(row["deadline_ms"] for row in rows))
+    panels[-1].set_xlabel("time of a hop, ms (red line: deadline; dotted: longest of the first hops)")
+    figure.suptitle(title, fontsize=10)
+    return figure
+
+
+def bars(rows: Sequence[tuple[str, float]], title: str, label: str, mark: float | None = None) -> Figure:
+    """One horizontal bar a row, the first at the top; `mark` is a line to stay under."""
+    figure = new(7.5, 1.0 + 0.38 * len(rows))
+    axis = figure.subplots()
+    places = np.arange(len(rows))[::-1]
+    axis.barh(places, [value for _, value in rows], color=COLOURS[0])
+    for place, (_, value) in zip(places, rows, strict=True):
+        axis.annotate(f" {value:.3g}", (value, place), va="center", fontsize=8)
+    axis.set_yticks(places, [name for name, _ in rows], fontsize=8)
+    if mark is not None:
+        axis.axvline(mark, color=LATE, linewidth=1.2)
+    axis.margins(x=0.12)
+    axis.set_xlabel(label)
+    axis.set_title(title, loc="left", fontsize=10)
+    _plain(axis)
+    return figure
+
+
+def pareto(rows: Sequence[dict[str, Any]], root: str) -> Figure:
+    """SDR against algorithmic latency; what others have published is drawn apart from it.
+
+    Args:
+        rows: "name", "kind" (causal, offline or oracle), "latency_ms" (None: the whole song) and "sdr_mean".
+        root: what was scored, for the title.
+    """
+    figure = new(8.5, 5.2)
+    axis = figure.subplots()
+    _published(axis)
+    right = 3000.0
+    for number, (kind, marker) in enumerate(MARKERS.items()):
+        label: str | None = f"{kind}, measured here"
+        for row in rows:
+            if row["kind"] != kind or row["sdr_mean"] is None:
+                continue
+            late = right if row["latency_ms"] is None else row["latency_ms"]
+            axis.plot(late, row["sdr_mean"], marker, color=COLOURS[number], markersize=8, label=label)
+            axis.annotate(
+                row["name"], (late, row["sdr_mean"]), (0, 7), textcoords="offset points", ha="center",
+                fontsize=8, color=COLOURS[number],
+            )  # fmt: skip
+            label = None
+    axis.set_xscale("log")
+    axis.set_xlim(0.3, 6000.0)
+    axis.set_xticks(
+        [1, 3, 10, 30, 100, 300, 1000, right], ["1", "3", "10", "30", "100", "300", "1000", "song"]
+    )
+    axis.minorticks_off()
+    axis.set_xlabel("algorithmic latency, ms")
+    axis.set_ylabel("SDR, mean over stems, dB")
+    axis.set_title(f"Latency against SDR, measured on: {root}", loc="left", fontsize=10)
+    axis.legend(fontsize=8, loc="upper left")
+    _plain(axis)
+    return figure
+
+
+def _published(axis: Axes) -> None:
+    """Reference marks: grey crosses, labelled, from other data than what stands beside them."""
+    label: str | None = "published, other data"
+    for system in PUBLISHED:
+        late = 3000.0 if system.latency is None else system.latency
+        axis.plot(late, system.sdr, "x", color=GREY, markersize=5, label=label)
+        axis.annotate(
+            system.name, (late, system.sdr), system.shift, textcoords="offset points", fontsize=6, color=GREY,
+            ha="right" if system.shift[0] < 0 else "left",
+        )  # fmt: skip
+        label = None
+
+
+def _plain(axis: Axes) -> None:
+    axis.grid(alpha=0.25)
+    axis.spines[["top", "right"]].set_visible(False)

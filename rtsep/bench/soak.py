@@ -1,0 +1,129 @@
+"""The engine for a long time at a sound card's pace: late hops, underruns, and whether memory grows.
+
+The engine runs in its own process with a driver that is paced by the clock. Parameters are moved every
+second, and the stream is reset every minute, as somebody at the faders would.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import fields
+from typing import Any
+
+from rtsep.bench import pictures
+from rtsep.bench.record import Result, Tracked
+from rtsep.engine.options import EngineOptions
+from rtsep.engine.process import ProcessEngine
+from rtsep.separators.registry import find
+from rtsep.spec import DeviceError, UsageError
+
+SETTLED_SECONDS = 20.0
+"""From here on memory must not grow: libraries have made what they make on first use."""
+
+
+def options(model: str, block: int, backend: str, threads: int, decks: int) -> EngineOptions:
+    """The engine's options.
+
+    Raises:
+        UsageError: for more decks than one where engines have one.
+    """
+    chosen: dict[str, Any] = {
+        "model": model,
+        "backend": backend,
+        "threads": threads,
+        "audio": "null",
+        "block": block,
+    }
+    if "decks" in {field.name for field in fields(EngineOptions)}:
+        chosen["decks"] = decks
+    elif decks != 1:
+        raise UsageError(f"--decks {decks}: an engine of this version has one deck")
+    return EngineOptions(**chosen)
+
+
+def run(
+    model: str,
+    minutes: float,
+    *,
+    block: int = 128,
+    backend: str = "onnx",
+    threads: int = 1,
+    decks: int = 1,
+    short: bool = False,
+    progress: Callable[[float], None] = lambda seconds: None,
+) -> Result:
+    """Run the engine for so many minutes.
+
+    Args:
+        model: a name or a folder.
+        minutes: how long.
+        block: frames that the driver hands over at once.
+        backend, threads, decks: as the engine's options.
+        short: whether this is the short form.
+        progress: told the seconds that are done.
+
+    Returns:
+        With `held` True if no hop was late.
+
+    Raises:
+        UsageError: when psutil is missing, or engines have no such number of decks.
+        DeviceError: when the engine ends by itself.
+    """
+    try:
+        import psutil
+    except ModuleNotFoundError:
+        raise UsageError("a soak watches memory with psutil: pip install 'rtsep[bench]'") from None
+    package = find(model)
+    seconds, resident = 60.0 * minutes, []
+    with ProcessEngine(options(str(package.root), block, backend, threads, decks)) as engine:
+        process = psutil.Process(engine.pid)
+        stems = engine.spec.stems
+        begun, turn = time.monotonic(), 0
+        while (elapsed := time.monotonic() - begun) < seconds:
+            if engine.wait(min(1.0, seconds - elapsed)):
+                raise DeviceError("the engine has stopped by itself")
+            stem = stems[turn % len(stems)]
+            engine.board.set_gain(stem, 6.0 * math.sin(turn))
+            engine.board.set_mute(stem, turn % 3 == 0)
+            if turn % 60 == 59:
+                engine.board.request_reset()
+            turn += 1
+            if elapsed >= min(SETTLED_SECONDS, seconds / 2.0):
+                resident.append(process.memory_info().rss / 1e6)
+            progress(elapsed)
+        told = engine.telemetry()
+        counts = engine.board.hop_times.counts().tolist()
+    figures: dict[str, Any] = {
+        "minutes": told.seconds / 60.0,
+        "hops": told.hops,
+        "deadline_ms": told.deadline * 1e3,
+        "first_ms": told.first_hops_max * 1e3,
+        "p50_ms": told.hop_p50 * 1e3,
+        "p99_ms": told.hop_p99 * 1e3,
+        "p99.9_ms": told.hop_p999 * 1e3,
+        "max_ms": told.hop_max * 1e3,
+        "late_hops": told.late_hops,
+        "underruns": told.underruns,
+        "bad_hops": told.bad_hops,
+        "jumps": told.jumps,
+        "resets": told.resets,
+        "resident_mb": resident[-1] if resident else None,
+        "resident_growth_mb": resident[-1] - resident[0] if resident else None,
+    }
+    held = told.late_hops == 0 and told.jumps == 0
+    settings = {"model": package.name, "minutes": minutes, "block": block, "backend": backend}
+    result = Result("soak", short, {**settings, "threads": threads, "decks": decks}, {**figures}, held=held)
+    rows = [(k, f"{v:.3f}" if isinstance(v, float) else str(v)) for k, v in figures.items()]
+    result.tables.append((f"soak: {package.name}, blocks of {block}", ("", ""), rows))
+    verdict = "no hop was late" if held else f"{told.late_hops} hops were late, {told.jumps} jumps: NOT held"
+    result.notes.append(f"{verdict}, of {told.hops} in {told.seconds / 60.0:.1f} minutes")
+    result.tracked = [
+        Tracked(f"{package.name}: late hops", float(told.late_hops), "count"),
+        Tracked(f"{package.name}: hop p50 of the deadline", told.hop_p50 / told.deadline, "share"),
+    ]
+    result.figures["counts"] = counts
+    row = {**figures, "label": package.name, "counts": counts}
+    result.figure = pictures.histograms([row], f"soak, {told.seconds / 60.0:.1f} minutes")
+    return result
