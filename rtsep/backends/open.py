@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from rtsep.backends.base import Backend, OfflineModel
 from rtsep.separators.registry import ModelPackage, OfflinePackage
 from rtsep.spec import BackendError
+
+if TYPE_CHECKING:
+    from rtsep.backends.blocks import BlockRunner, BlockStream
 
 BACKENDS: tuple[str, ...] = ("onnx", "torch")
 DEVICES: tuple[str, ...] = ("cpu", "cuda")
@@ -40,6 +45,37 @@ def open_backend(
             raise BackendError(f"the torch backend needs {error.name}, which is not installed") from None
         return TorchBackend(package, device, threads)
     raise BackendError(f"unknown backend '{backend}'; there are: {', '.join(BACKENDS)}")
+
+
+def open_blocks(package: ModelPackage, device: str = "cpu", threads: int = 1) -> BlockStream:
+    """Load a causal model to run over blocks of hops of one song; as `open_lanes` with one lane."""
+    runner = open_lanes(package, device, threads, lanes=1)
+    from rtsep.backends.blocks import BlockStream
+
+    return BlockStream(runner)
+
+
+def open_lanes(package: ModelPackage, device: str = "cpu", threads: int = 1, *, lanes: int) -> BlockRunner:
+    """Load a causal model, its files checked, to run over blocks of hops. It imports torch.
+
+    Args:
+        package: the model.
+        device: "cpu" or "cuda". What is asked for is what runs, or an error.
+        threads: CPU threads; torch keeps this number for the whole process.
+        lanes: songs side by side.
+
+    Raises:
+        BackendError: when torch is not installed, or the device is unknown or not there.
+        ModelError: when the model's files are damaged or do not fit its manifest.
+    """
+    if device not in DEVICES:
+        raise BackendError(f"unknown device '{device}'; there are: {', '.join(DEVICES)}")
+    try:
+        from rtsep.backends.blocks import BlockRunner
+    except ModuleNotFoundError as error:
+        raise BackendError(f"the torch backend needs {error.name}, which is not installed") from None
+    package.verify()
+    return BlockRunner(package, device, threads, lanes=lanes)
 
 
 def open_offline(package: OfflinePackage, device: str = "cpu", threads: int = 1) -> OfflineModel:

@@ -14,6 +14,16 @@ from rtsep.spec import BackendError
 _CAPTURE_WARM_UP = 3
 
 
+def check_device(device: str) -> None:
+    """Raise a `BackendError` unless torch can compute on "cpu" or "cuda", whichever it is."""
+    if device not in ("cpu", "cuda"):
+        raise BackendError(f"unknown device '{device}'; there are: cpu, cuda")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise BackendError(
+            "torch finds no CUDA device here: it needs a GPU, its driver and a CUDA build of torch"
+        )
+
+
 class TorchBackend:
     """Runs a model's network eagerly on the CPU, or as a CUDA graph on a GPU.
 
@@ -38,12 +48,7 @@ class TorchBackend:
     name = "torch"
 
     def __init__(self, package: ModelPackage, device: str = "cpu", threads: int = 1) -> None:
-        if device not in ("cpu", "cuda"):
-            raise BackendError(f"unknown device '{device}'; there are: cpu, cuda")
-        if device == "cuda" and not torch.cuda.is_available():
-            raise BackendError(
-                "torch finds no CUDA device here: it needs a GPU, its driver and a CUDA build of torch"
-            )
+        check_device(device)
         self.device = device
         torch.set_num_threads(threads)
         on_gpu = device == "cuda"
