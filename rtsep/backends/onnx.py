@@ -7,29 +7,167 @@ alternate between them. So a step copies no state, allocates nothing, and looks 
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from rtsep.separators.manifest import Manifest
 from rtsep.separators.registry import ModelPackage
 from rtsep.spec import BackendError, ModelError
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 _SEVERITY_ERROR = 3
 
+_CAPTURE_RUNS = 6
+"""Steps in which every graph is warmed up, captured and replayed: each binding has half of them."""
 
-class OnnxBackend:
-    """Runs a model's graph on the CPU, or on a GPU with the state staying there.
+
+class OnnxStep:
+    """Runs one step of a streaming graph, on the CPU or on a GPU with the state staying there.
+
+    On a GPU the input is copied into a buffer there and the output out of one, and between the two a CUDA
+    graph is replayed, one for each direction in which the state alternates. Where a graph cannot be captured
+    (an operator that needs the CPU), its operators are launched one by one; `captured` tells.
+
+    Args:
+        graph: the file.
+        input_shape, output_shape: of `input` and `output`.
+        state: shape of each recurrent tensor, by name.
+        device: "cpu" or "cuda".
+        threads: CPU threads of one step, the caller's among them.
+        staged: use device buffers of its own, as a GPU needs them. By default: on a GPU.
+
+    Attributes:
+        inputs: what the next `run` reads.
+        outputs: what the last `run` wrote; the same memory after every step.
+        captured: whether steps are replays of a CUDA graph.
+
+    Raises:
+        BackendError: when the execution provider is not there or does not start.
+        ModelError: when the graph cannot be loaded or does not have these inputs and outputs.
+    """
+
+    def __init__(
+        self,
+        graph: Path,
+        input_shape: tuple[int, ...],
+        output_shape: tuple[int, ...],
+        state: dict[str, tuple[int, ...]],
+        device: str = "cpu",
+        threads: int = 1,
+        *,
+        staged: bool | None = None,
+    ) -> None:
+        self.device = device
+        self._staged = device != "cpu" if staged is None else staged
+        self.inputs: NDArray[np.float32] = np.zeros(input_shape, np.float32)
+        self.outputs: NDArray[np.float32] = np.zeros(output_shape, np.float32)
+        self._zeros = {name: np.zeros(shape, np.float32) for name, shape in state.items()}
+        self.captured = device != "cpu"
+        try:
+            self._open(graph, threads)
+        except _CannotCapture:
+            self.captured = False
+            self._open(graph, threads)
+
+    def _open(self, graph: Path, threads: int) -> None:
+        self._session = _open_session(graph, self.device, threads, self.captured)
+        shapes = {name: zeros.shape for name, zeros in self._zeros.items()}
+        _check(self._session, graph, self.inputs.shape, self.outputs.shape, shapes)
+        # On the CPU an OrtValue made from an array is that array's memory: filling `inputs` is all the
+        # input there is, and what is written is in `outputs`. On a GPU there are buffers between.
+        self._host_output = ort.OrtValue.ortvalue_from_numpy(self.outputs, "cpu", 0)
+        self._input = self._place(self.inputs)
+        self._output = self._place(self.outputs) if self._staged else self._host_output
+        first, second = ([self._place(z.copy()) for z in self._zeros.values()] for _ in range(2))
+        self._states = (first, second)
+        self._bindings = (
+            self._bind(self._input, self._output, first, second),
+            self._bind(self._input, self._output, second, first),
+        )
+        self._runs = tuple(_run_options(number, self.captured) for number in (1, 2))
+        self._turn = 0
+        self._idle = None
+        if self._staged:
+            self._idle = self._bind_idle()
+            self._rehearse()
+
+    def _place(self, array: NDArray[np.float32]) -> ort.OrtValue:
+        # A copy, where the value must not be the array's own memory.
+        own = array.copy() if self._staged else array
+        return ort.OrtValue.ortvalue_from_numpy(own, self.device, 0)
+
+    def _bind(
+        self,
+        input_: ort.OrtValue,
+        output: ort.OrtValue,
+        before: list[ort.OrtValue],
+        after: list[ort.OrtValue],
+    ) -> ort.IOBinding:
+        binding = self._session.io_binding()
+        binding.bind_ortvalue_input("input", input_)
+        binding.bind_ortvalue_output("output", output)
+        for name, old, new in zip(self._zeros, before, after, strict=True):
+            binding.bind_ortvalue_input(f"state.{name}", old)
+            binding.bind_ortvalue_output(f"next.{name}", new)
+        return binding
+
+    def _bind_idle(self) -> tuple[ort.IOBinding, ort.RunOptions]:
+        """The same step between buffers that nobody reads."""
+        before, after = ([self._place(z.copy()) for z in self._zeros.values()] for _ in range(2))
+        input_, output = self._place(np.zeros_like(self.inputs)), self._place(np.zeros_like(self.outputs))
+        return self._bind(input_, output, before, after), _run_options(3, self.captured)
+
+    def _rehearse(self) -> None:
+        """Steps of silence, in which graphs are captured; then back to the start."""
+        try:
+            for _ in range(_CAPTURE_RUNS):
+                self.run()
+                self.keep_alive()
+        except Exception as error:  # the runtime's errors share no base class but this
+            if self.captured:
+                raise _CannotCapture from None
+            raise BackendError(f"{self.device}: a step fails: {_first_line(error)}") from None
+        self.reset()
+        self.outputs.fill(0.0)
+
+    def run(self) -> None:
+        """One step: `inputs` and the state in, `outputs` and the next state out. Releases the GIL."""
+        if self._staged:
+            self._input.update_inplace(self.inputs)
+        self._session.run_with_iobinding(self._bindings[self._turn], self._runs[self._turn])
+        if self._staged:
+            ort.copy_tensors([self._output], [self._host_output])
+        self._turn ^= 1
+
+    def keep_alive(self) -> None:
+        """A step on silence that changes nothing, so that a GPU does not go to sleep. Nothing on a CPU."""
+        if self._idle is not None:
+            self._session.run_with_iobinding(*self._idle)
+
+    def reset(self) -> None:
+        """Set the state to zero. `inputs` and `outputs` are left as they are."""
+        for values in self._states:
+            for value, zeros in zip(values, self._zeros.values(), strict=True):
+                value.update_inplace(zeros)
+        self._turn = 0
+
+    def close(self) -> None:
+        """Let go of the session and its device memory; `inputs` and `outputs` stay readable."""
+        self._bindings = ()  # type: ignore[assignment]
+        self._states = ()  # type: ignore[assignment]
+        self._idle = None
+        self._session = None  # type: ignore[assignment]
+
+
+class OnnxBackend(OnnxStep):
+    """Runs a model's graph; see `OnnxStep`.
 
     Args:
         package: the model; its graph is checked against its manifest.
         device: "cpu" or "cuda".
         threads: CPU threads of one step, the caller's among them.
-
-    Attributes:
-        inputs: what the next `run` reads; float32 in the shape of `Backend`.
-        outputs: what the last `run` wrote; the same memory after every step.
 
     Raises:
         BackendError: when the execution provider is not there or does not start.
@@ -40,62 +178,23 @@ class OnnxBackend:
 
     def __init__(self, package: ModelPackage, device: str = "cpu", threads: int = 1) -> None:
         manifest = package.manifest
-        self.device = device
-        self._session = _open_session(package, device, threads)
-        _check(self._session, manifest, package)
-
-        self.inputs: NDArray[np.float32] = np.zeros(manifest.input_shape, np.float32)
-        self.outputs: NDArray[np.float32] = np.zeros(manifest.output_shape, np.float32)
-        # On the CPU an OrtValue made from an array is that array's memory: filling `inputs` is all
-        # the input there is. On a GPU it is a device buffer, and `run` copies `inputs` into it.
-        self._input = ort.OrtValue.ortvalue_from_numpy(self.inputs, device, 0)
-        # The output stays on the CPU side in either case: the runtime copies from the GPU at the end.
-        output = ort.OrtValue.ortvalue_from_numpy(self.outputs, "cpu", 0)
-        self._zeros = [np.zeros(entry.shape, np.float32) for entry in manifest.state]
-        first, second = ([self._place(zeros.copy()) for zeros in self._zeros] for _ in range(2))
-        self._states = (first, second)
-        self._bindings = (
-            self._bind(manifest, output, first, second),
-            self._bind(manifest, output, second, first),
-        )
-        self._turn = 0
-
-    def _place(self, array: NDArray[np.float32]) -> ort.OrtValue:
-        return ort.OrtValue.ortvalue_from_numpy(array, self.device, 0)
-
-    def _bind(
-        self, manifest: Manifest, output: ort.OrtValue, before: list[ort.OrtValue], after: list[ort.OrtValue]
-    ) -> ort.IOBinding:
-        binding = self._session.io_binding()
-        binding.bind_ortvalue_input("input", self._input)
-        binding.bind_ortvalue_output("output", output)
-        for entry, old, new in zip(manifest.state, before, after, strict=True):
-            binding.bind_ortvalue_input(f"state.{entry.name}", old)
-            binding.bind_ortvalue_output(f"next.{entry.name}", new)
-        return binding
-
-    def run(self) -> None:
-        """One step: `inputs` and the state in, `outputs` and the next state out. Releases the GIL."""
-        if self.device != "cpu":
-            self._input.update_inplace(self.inputs)
-        self._session.run_with_iobinding(self._bindings[self._turn])
-        self._turn ^= 1
-
-    def reset(self) -> None:
-        """Set the state to zero. `inputs` and `outputs` are left as they are."""
-        for values in self._states:
-            for value, zeros in zip(values, self._zeros, strict=True):
-                value.update_inplace(zeros)
-        self._turn = 0
-
-    def close(self) -> None:
-        """Let go of the session and its device memory; `inputs` and `outputs` stay readable."""
-        self._bindings = ()  # type: ignore[assignment]
-        self._states = ()  # type: ignore[assignment]
-        self._session = None  # type: ignore[assignment]
+        state = {entry.name: entry.shape for entry in manifest.state}
+        super().__init__(package.onnx, manifest.input_shape, manifest.output_shape, state, device, threads)
 
 
-def _open_session(package: ModelPackage, device: str, threads: int) -> ort.InferenceSession:
+class _CannotCapture(Exception):
+    """The runtime cannot make a CUDA graph of this one."""
+
+
+def _run_options(number: int, captured: bool) -> ort.RunOptions:
+    """For a run with one binding: its CUDA graph is its own, as the addresses in it are."""
+    options = ort.RunOptions()
+    if captured:
+        options.add_run_config_entry("gpu_graph_id", str(number))
+    return options
+
+
+def _open_session(graph: Path, device: str, threads: int, capture: bool) -> ort.InferenceSession:
     provider = _PROVIDERS.get(device)
     if provider is None:
         raise BackendError(f"unknown device '{device}'; there are: {', '.join(_PROVIDERS)}")
@@ -114,10 +213,13 @@ def _open_session(package: ModelPackage, device: str, threads: int) -> ort.Infer
     # a stream idles most of every hop: let them sleep.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    settings = {"enable_cuda_graph": "1"} if capture else {}
     try:
-        session = ort.InferenceSession(str(package.onnx), options, providers=[provider])
+        session = ort.InferenceSession(str(graph), options, providers=[(provider, settings)])
     except Exception as error:  # the runtime's errors share no base class but this
-        raise ModelError(f"{package.onnx}: cannot be loaded: {_first_line(error)}") from None
+        if capture:
+            raise _CannotCapture from None
+        raise ModelError(f"{graph}: cannot be loaded: {_first_line(error)}") from None
     # A provider whose libraries do not load is dropped with a warning, and the CPU takes its place.
     if session.get_providers()[0] != provider:
         raise BackendError(f"{provider} did not start: are its CUDA and cuDNN libraries installed?")
@@ -125,15 +227,16 @@ def _open_session(package: ModelPackage, device: str, threads: int) -> ort.Infer
     return session
 
 
-def _check(session: ort.InferenceSession, manifest: Manifest, package: ModelPackage) -> None:
+def _check(
+    session: ort.InferenceSession,
+    graph: Path,
+    input_shape: tuple[int, ...],
+    output_shape: tuple[int, ...],
+    state: dict[str, tuple[int, ...]],
+) -> None:
     """Compare the graph's inputs and outputs with what the manifest promises."""
-    state = {entry.name: entry.shape for entry in manifest.state}
-    wanted_inputs = {"input": manifest.input_shape} | {
-        f"state.{name}": shape for name, shape in state.items()
-    }
-    wanted_outputs = {"output": manifest.output_shape} | {
-        f"next.{name}": shape for name, shape in state.items()
-    }
+    wanted_inputs = {"input": input_shape} | {f"state.{name}": shape for name, shape in state.items()}
+    wanted_outputs = {"output": output_shape} | {f"next.{name}": shape for name, shape in state.items()}
     for kind, nodes, wanted in (
         ("input", session.get_inputs(), wanted_inputs),
         ("output", session.get_outputs(), wanted_outputs),
@@ -141,15 +244,15 @@ def _check(session: ort.InferenceSession, manifest: Manifest, package: ModelPack
         found = {node.name: node for node in nodes}
         for name, shape in wanted.items():
             if name not in found:
-                raise ModelError(f"{package.onnx}: has no {kind} '{name}', though the manifest names it")
+                raise ModelError(f"{graph}: has no {kind} '{name}', though the manifest names it")
             node = found[name]
             if node.type != "tensor(float)" or tuple(node.shape) != shape:
                 raise ModelError(
-                    f"{package.onnx}: {kind} '{name}' is {node.type} {list(node.shape)}, "
+                    f"{graph}: {kind} '{name}' is {node.type} {list(node.shape)}, "
                     f"the manifest says float {list(shape)}"
                 )
         for name in found.keys() - wanted.keys():
-            raise ModelError(f"{package.onnx}: has an {kind} '{name}' that the manifest does not name")
+            raise ModelError(f"{graph}: has an {kind} '{name}' that the manifest does not name")
 
 
 def _first_line(error: Exception) -> str:

@@ -16,7 +16,11 @@ DEVICES: tuple[str, ...] = ("cpu", "cuda")
 
 
 def open_backend(
-    package: ModelPackage, backend: str = "onnx", device: str = "cpu", threads: int = 1
+    package: ModelPackage,
+    backend: str = "onnx",
+    device: str = "cpu",
+    threads: int = 1,
+    precision: str = "fp32",
 ) -> Backend:
     """Load a model into a backend, state at zero.
 
@@ -25,16 +29,25 @@ def open_backend(
         backend: "onnx" or "torch". torch is imported only when it is asked for.
         device: "cpu" or "cuda". What is asked for is what runs, or an error.
         threads: CPU threads of one step.
+        precision: "fp32", or "fp16" for the torch backend, which has it where the network holds it; the
+            backend's `precision` then says which it is.
 
     Raises:
-        BackendError: when the backend is unknown or not installed, or the device is not there.
+        BackendError: when the backend is unknown or not installed, the device is not there, or the backend
+            has no such precision.
         ModelError: when the model's files do not fit its manifest.
     """
     if device not in DEVICES:
         raise BackendError(f"unknown device '{device}'; there are: {', '.join(DEVICES)}")
     if threads < 1:
         raise BackendError(f"a backend needs at least one thread, not {threads}")
+    if precision not in ("fp32", "fp16"):
+        raise BackendError(f"unknown precision '{precision}'; there are: fp32, fp16")
     if backend == "onnx":
+        if precision != "fp32":
+            raise BackendError(
+                "the onnx backend runs a graph as it is: 'rtsep export' makes one in half precision"
+            )
         from rtsep.backends.onnx import OnnxBackend
 
         return OnnxBackend(package, device, threads)
@@ -43,7 +56,7 @@ def open_backend(
             from rtsep.backends.torch import TorchBackend
         except ModuleNotFoundError as error:
             raise BackendError(f"the torch backend needs {error.name}, which is not installed") from None
-        return TorchBackend(package, device, threads)
+        return TorchBackend(package, device, threads, "fp16" if precision == "fp16" else "fp32")
     raise BackendError(f"unknown backend '{backend}'; there are: {', '.join(BACKENDS)}")
 
 

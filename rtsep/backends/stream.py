@@ -72,6 +72,10 @@ class HopStream:
         self.backend.run()
         self._istft.push(self._stem_spectra, self.stems)
 
+    def keep_alive(self) -> None:
+        """While no hop comes, to be called now and then: a GPU that sleeps is slow to wake up."""
+        self.backend.keep_alive()
+
     def reset(self) -> None:
         """Back to the start: state, overlap and `stems` to zero, as if just opened.
 
@@ -111,6 +115,7 @@ def open_stream(
     backend: str = "onnx",
     device: str = "cpu",
     threads: int = 1,
+    precision: str = "fp32",
 ) -> HopStream:
     """Find a model, check its files, load it and warm it up: after this every hop takes its usual time.
 
@@ -119,6 +124,7 @@ def open_stream(
         backend: "onnx", or "torch", which alone imports torch.
         device: "cpu" or "cuda"; never replaced by the other.
         threads: CPU threads of one step.
+        precision: see `open_backend`.
 
     Raises:
         ModelError: when there is no such model, or its files are damaged or do not fit its manifest.
@@ -126,4 +132,4 @@ def open_stream(
     """
     package = model if isinstance(model, ModelPackage) else find(model)
     package.verify()
-    return HopStream(package, open_backend(package, backend, device, threads))
+    return HopStream(package, open_backend(package, backend, device, threads, precision))

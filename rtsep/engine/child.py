@@ -83,7 +83,11 @@ def main() -> int:
 def _run(task: dict[str, Any], answer: Any) -> None:
     options = EngineOptions.from_json(task["options"])
     stream = open_stream(
-        options.model, backend=options.backend, device=options.device, threads=options.threads
+        options.model,
+        backend=options.backend,
+        device=options.device,
+        threads=options.threads,
+        precision=options.precision,
     )
     shared = SharedFile(Board.size_bytes(), Path(task["board"]))
     board = Board(stream.spec.stems, shared.buffer)
@@ -110,7 +114,8 @@ def _run(task: dict[str, Any], answer: Any) -> None:
     latency = engine.open()
     try:
         parameters = [known.plain() for known in engine.effects.parameters.values()]
-        answer(event="opened", latency=describe(latency), effects=parameters)
+        precision = getattr(stream.backend, "precision", "fp32")
+        answer(event="opened", latency=describe(latency), effects=parameters, precision=precision)
         if not sys.stdin.readline():
             return
         engine.start()

@@ -16,7 +16,7 @@ import secrets
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -174,7 +174,7 @@ def check_machines(tasks: Sequence[Task], settings: Settings) -> None:
                 num_cpus=0,
                 max_retries=0,
                 scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False),
-            )(_inspect).remote(str(probe), content, sources, settings.model, manifest, version("rtsep"))
+            )(_inspect).remote(str(probe), content, sources, settings.model, manifest, _release())
             for node in nodes
         }
         for machine, reference in answers.items():
@@ -213,8 +213,8 @@ def _inspect(
     probe: str, content: str, sources: Sequence[str], model: str, manifest: str, release: str
 ) -> tuple[str, str] | None:
     """What is wrong with the machine that this runs on: of what kind, and a line of text."""
-    if version("rtsep") != release:
-        return "rtsep", f"has rtsep {version('rtsep')}, and here is {release}"
+    if _release() != release:
+        return "rtsep", f"has rtsep {_release()}, and here is {release}"
     shared = "with --ray, songs and results must lie on a folder that all machines share, under one path"
     try:
         same = Path(probe).read_text(encoding="utf-8") == content
@@ -230,6 +230,13 @@ def _inspect(
     except RtsepError as error:
         return "model", str(error)
     return None if found == manifest else ("model", f"has another model called {Path(model).name}")
+
+
+def _release() -> str:
+    try:
+        return version("rtsep")
+    except PackageNotFoundError:
+        return "from a checkout that is not installed"
 
 
 # -- what runs there ---------------------------------------------------------------------------------------

@@ -226,7 +226,7 @@ def test_broken_models_leave_nothing(tmp_path: Path, model: Path) -> None:
     [
         (["--device", "toaster"], "unknown device 'toaster'"),
         (["--backend", "abacus"], "unknown backend 'abacus'"),
-        (["--device", "cuda"], "CUDAExecutionProvider"),
+        (["--device", "cuda", "--backend", "onnx"], "CUDAExecutionProvider"),
     ],
 )
 def test_devices_that_are_not_there_leave_nothing(

@@ -55,6 +55,9 @@ class StandIn:
             np.multiply(self._past[:, :hop], np.float32(share), out=stem)
         self.spoil(number, self.stems)
 
+    def keep_alive(self) -> None:
+        pass
+
     def reset(self) -> None:
         self._past.fill(0.0)
         self.stems.fill(0.0)
