@@ -169,15 +169,13 @@ def check_machines(tasks: Sequence[Task], settings: Settings) -> None:
     sources = [str(task.source) for task in tasks]
     manifest = find_any(settings.model).manifest.model_dump_json()
     with _probe([task.folder for task in tasks]) as (probe, content):
-        answers = {
-            node["NodeManagerAddress"]: _remote(
-                num_cpus=0,
-                max_retries=0,
-                scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False),
-            )(_inspect).remote(str(probe), content, sources, settings.model, manifest, _release())
-            for node in nodes
-        }
-        for machine, reference in answers.items():
+        answers = []
+        for node in nodes:
+            there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+            inspect = _remote(num_cpus=0, max_retries=0, scheduling_strategy=there)(_inspect)
+            asked = inspect.remote(str(probe), content, sources, settings.model, manifest, _release())
+            answers.append((node["NodeManagerAddress"], asked))
+        for machine, reference in answers:
             try:
                 complaint = ray.get(reference, timeout=CHECK_SECONDS)
             except GetTimeoutError:

@@ -122,13 +122,14 @@ def export_offline(
     return package
 
 
-def export_graph(network: CausalNetwork, path: Path) -> None:
+def export_graph(network: CausalNetwork, path: Path, batch: int = 1) -> None:
     """Write one streaming step as an ONNX graph with the weights inside.
 
-    Inputs `input` and `state.<name>`, outputs `output` and `next.<name>`, all float32, batch of one.
+    Inputs `input` and `state.<name>`, outputs `output` and `next.<name>`, all float32. A model folder's graph
+    has a batch of one; more are streams side by side, for one call.
     """
-    state = network.init_state(1)
-    example = torch.zeros(_input_shape(network))
+    state = network.init_state(batch)
+    example = torch.zeros((batch, *_input_shape(network)[1:]))
     with warnings.catch_warnings():
         # Of its own deprecation, and of loops that it unrolls: as they should be, shapes are fixed.
         warnings.simplefilter("ignore")
