@@ -35,7 +35,7 @@ ATTEMPTS = 3
 GPU_SHARE = 0.25
 """Of a GPU, for a song."""
 
-CHECK_SECONDS = 120.0
+CHECK_SECONDS = 240.0
 """A machine must have answered by then; starting a process there is part of it."""
 
 EXIT_DIED = 70

@@ -31,7 +31,8 @@ def cluster() -> Iterator[object]:
     patch = pytest.MonkeyPatch()
     patch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
     patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    patch.setenv("RAY_DEDUP_LOGS", "0")
+    # By default what it runs is far nicer than all else, and starves beside a busy test run.
+    patch.setenv("RAY_worker_niceness", "0")
     patch.setenv("OMP_NUM_THREADS", "1")
     made = cluster_utils.Cluster(
         initialize_head=True,
