@@ -43,6 +43,9 @@ FACE = {"__init__", "__main__"}
 
 # Offline networks run on torch only, and published weights come as torch saves them.
 TORCH_MODULES = {
+    "backends.batched",
+    "backends.blocks",
+    "backends.recorders",
     "backends.torch",
     "backends.whole",
     "training",
@@ -166,6 +169,18 @@ def test_importing_rtsep_is_light(capsys: pytest.CaptureFixture[str]) -> None:
 def test_evaluation_loads_what_it_may_not_need_only_when_it_does() -> None:
     loaded = loaded_after("import rtsep.evaluation.report, rtsep.evaluation.systems, rtsep.cli.eval")
     assert not loaded & {"torch", "matplotlib", "museval", "stempeg"}
+
+
+def test_processes_load_torch_and_ray_only_when_told() -> None:
+    loaded = loaded_after("import rtsep.cli.separate, rtsep.engine.workers, rtsep.engine.lanes")
+    assert not loaded & {"torch", "ray"}
+    found = {
+        module
+        for module, path in MODULES.items()
+        for _, name in imports(path, module)
+        if name.split(".")[0] == "ray"
+    }
+    assert found == {"engine.cluster"}
 
 
 def test_pedalboard_is_loaded_only_for_a_chain() -> None:

@@ -30,6 +30,9 @@ class Backend(Protocol):
     def run(self) -> None:
         """One step: inputs and state in, outputs and state out."""
 
+    def keep_alive(self) -> None:
+        """Called while no hop comes: keeps the device from saving power. Changes nothing that can be seen."""
+
     def reset(self, row: int | None = None) -> None:
         """Set the state to zero, as `init_state` does: of one row of the batch, or of all."""
 

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from rtsep.backends.base import Backend, OfflineModel
 from rtsep.backends.threads import useful
 from rtsep.separators.registry import ModelPackage, OfflinePackage
 from rtsep.spec import BackendError
+
+if TYPE_CHECKING:
+    from rtsep.backends.batched import Precision
+    from rtsep.backends.blocks import BlockRunner, BlockStream
 
 BACKENDS: tuple[str, ...] = ("onnx", "torch")
 DEVICES: tuple[str, ...] = ("cpu", "cuda")
 
 
 def open_backend(
-    package: ModelPackage, backend: str = "onnx", device: str = "cpu", threads: int = 1, batch: int = 1
+    package: ModelPackage,
+    backend: str = "onnx",
+    device: str = "cpu",
+    threads: int = 1,
+    batch: int = 1,
+    precision: str = "fp32",
 ) -> Backend:
     """Load a model into a backend, state at zero.
 
@@ -22,9 +33,12 @@ def open_backend(
         device: "cpu" or "cuda". What is asked for is what runs, or an error.
         threads: CPU threads of one step; more than there are cores are as many as there are cores.
         batch: streams that one step serves, each with a state of its own.
+        precision: "fp32", or "fp16" for the torch backend, which has it where the network holds it; the
+            backend's `precision` then says which it is.
 
     Raises:
-        BackendError: when the backend is unknown or not installed, or the device is not there.
+        BackendError: when the backend is unknown or not installed, the device is not there, or the backend
+            has no such precision.
         ModelError: when the model's files do not fit its manifest.
     """
     if device not in DEVICES:
@@ -34,7 +48,13 @@ def open_backend(
     if batch < 1:
         raise BackendError(f"a backend serves at least one stream, not {batch}")
     threads = useful(threads)
+    if precision not in ("fp32", "fp16"):
+        raise BackendError(f"unknown precision '{precision}'; there are: fp32, fp16")
     if backend == "onnx":
+        if precision != "fp32":
+            raise BackendError(
+                "the onnx backend runs a graph as it is: 'rtsep export' makes one in half precision"
+            )
         from rtsep.backends.onnx import OnnxBackend
 
         return OnnxBackend(package, device, threads, batch)
@@ -43,8 +63,40 @@ def open_backend(
             from rtsep.backends.torch import TorchBackend
         except ModuleNotFoundError as error:
             raise BackendError(f"the torch backend needs {error.name}, which is not installed") from None
-        return TorchBackend(package, device, threads, batch)
+        held: Precision = "fp16" if precision == "fp16" else "fp32"
+        return TorchBackend(package, device, threads, batch, held)
     raise BackendError(f"unknown backend '{backend}'; there are: {', '.join(BACKENDS)}")
+
+
+def open_blocks(package: ModelPackage, device: str = "cpu", threads: int = 1) -> BlockStream:
+    """Load a causal model to run over blocks of hops of one song; as `open_lanes` with one lane."""
+    runner = open_lanes(package, device, threads, lanes=1)
+    from rtsep.backends.blocks import BlockStream
+
+    return BlockStream(runner)
+
+
+def open_lanes(package: ModelPackage, device: str = "cpu", threads: int = 1, *, lanes: int) -> BlockRunner:
+    """Load a causal model, its files checked, to run over blocks of hops. It imports torch.
+
+    Args:
+        package: the model.
+        device: "cpu" or "cuda". What is asked for is what runs, or an error.
+        threads: CPU threads; torch keeps this number for the whole process.
+        lanes: songs side by side.
+
+    Raises:
+        BackendError: when torch is not installed, or the device is unknown or not there.
+        ModelError: when the model's files are damaged or do not fit its manifest.
+    """
+    if device not in DEVICES:
+        raise BackendError(f"unknown device '{device}'; there are: {', '.join(DEVICES)}")
+    try:
+        from rtsep.backends.blocks import BlockRunner
+    except ModuleNotFoundError as error:
+        raise BackendError(f"the torch backend needs {error.name}, which is not installed") from None
+    package.verify()
+    return BlockRunner(package, device, threads, lanes=lanes)
 
 
 def open_offline(package: OfflinePackage, device: str = "cpu", threads: int = 1) -> OfflineModel:

@@ -40,6 +40,7 @@ class HopStream:
         inputs: (decks, channels, hop) float32, the caller's to fill before each step.
         strips: (decks x stems, channels, hop) float32, the first deck's stems first; overwritten by each
             step.
+        transforms: of each deck, between samples and spectra; none for networks on samples.
         input, stems: the first deck's share of these: (channels, hop) and (stems, channels, hop).
     """
 
@@ -50,7 +51,7 @@ class HopStream:
         self.decks = backend.batch
         self.inputs: NDArray[np.float32]
         self.strips: NDArray[np.float32]
-        self._transforms: list[_Transforms] = []
+        self.transforms: list[Transforms] = []
 
         spec, stems = self.spec, len(self.spec.stems)
         if package.manifest.window is None:
@@ -59,8 +60,8 @@ class HopStream:
         else:
             self.inputs = np.zeros((self.decks, spec.channels, spec.hop), np.float32)
             self.strips = np.zeros((self.decks * stems, spec.channels, spec.hop), np.float32)
-            self._transforms = [
-                _Transforms(
+            self.transforms = [
+                Transforms(
                     package,
                     self.inputs[deck],
                     backend.inputs[deck],
@@ -75,11 +76,15 @@ class HopStream:
 
     def step(self) -> None:
         """Separate the hop in `inputs` into `strips`."""
-        for transforms in self._transforms:
+        for transforms in self.transforms:
             transforms.analyse()
         self.backend.run()
-        for transforms in self._transforms:
+        for transforms in self.transforms:
             transforms.synthesise()
+
+    def keep_alive(self) -> None:
+        """While no hop comes, to be called now and then: a GPU that sleeps is slow to wake up."""
+        self.backend.keep_alive()
 
     def reset(self, deck: int | None = None) -> None:
         """Back to the start: state, overlap and `strips` to zero, as if just opened.
@@ -92,8 +97,8 @@ class HopStream:
         self.backend.reset(deck)
         stems = len(self.spec.stems)
         for number in range(self.decks) if deck is None else (deck,):
-            if self._transforms:
-                self._transforms[number].reset()
+            if self.transforms:
+                self.transforms[number].reset()
             self.strips[number * stems : (number + 1) * stems].fill(0.0)
 
     def close(self) -> None:
@@ -118,7 +123,7 @@ class HopStream:
         self.reset()
 
 
-class _Transforms:
+class Transforms:
     """One deck's way from samples to the network's spectrum, and back from its stems' spectra.
 
     Every deck has its own: nothing of one passes through the other's transforms, not even a NaN.
@@ -143,12 +148,15 @@ class _Transforms:
         self._spectra = spectra.view(np.complex64)[..., 0]
 
     def analyse(self) -> None:
+        """The hop into the spectrum that the network reads."""
         self._stft.push(self._samples, self._spectrum)
 
     def synthesise(self) -> None:
+        """The spectra that the network gave into the stems."""
         self._istft.push(self._spectra, self._stems)
 
     def reset(self) -> None:
+        """Forget what was heard."""
         self._stft.reset()
         self._istft.reset()
 
@@ -160,6 +168,7 @@ def open_stream(
     device: str = "cpu",
     threads: int = 1,
     decks: int = 1,
+    precision: str = "fp32",
 ) -> HopStream:
     """Find a model, check its files, load it and warm it up: after this every hop takes its usual time.
 
@@ -169,6 +178,7 @@ def open_stream(
         device: "cpu" or "cuda"; never replaced by the other.
         threads: CPU threads of one step.
         decks: inputs that are separated at once.
+        precision: see `open_backend`.
 
     Raises:
         ModelError: when there is no such model, or its files are damaged or do not fit its manifest.
@@ -176,4 +186,5 @@ def open_stream(
     """
     package = model if isinstance(model, ModelPackage) else find(model)
     package.verify()
-    return HopStream(package, open_backend(package, backend, device, threads, decks))
+    opened = open_backend(package, backend, device, threads, decks, precision)
+    return HopStream(package, opened)

@@ -81,11 +81,9 @@ def causal(model: str, hops: int, threads: int = 1, backend: str = "onnx") -> di
         peak = peak_megabytes()
         own = repeat(stream.step, hops, clock=time.thread_time_ns)
         parts = {"network": float(np.median(repeat(stream.backend.run, hops)))}
-        if stream._stft is not None and stream._istft is not None:
-            forward, back = stream._stft, stream._istft
-            mix, spectra = stream._mix_spectrum, stream._stem_spectra
-            parts["STFT"] = float(np.median(repeat(lambda: forward.push(stream.input, mix), hops)))
-            parts["ISTFT"] = float(np.median(repeat(lambda: back.push(spectra, stream.stems), hops)))
+        for transforms in stream.transforms:
+            parts["STFT"] = float(np.median(repeat(transforms.analyse, hops)))
+            parts["ISTFT"] = float(np.median(repeat(transforms.synthesise, hops)))
         window = stream.package.manifest.window
     report = plan(spec, StreamFormat(spec.sample_rate, BLOCK, spec.channels, spec.channels))
     return {

@@ -177,6 +177,9 @@ def live(
     backend: Annotated[str, typer.Option(metavar="onnx|torch", help="What runs the model.")] = "onnx",
     device: Annotated[str, typer.Option(metavar="cpu|cuda", help="What computes.")] = "cpu",
     threads: Annotated[int, typer.Option(min=1, help="CPU threads for the model.")] = 1,
+    precision: Annotated[
+        str, typer.Option(metavar="fp32|fp16", help="Of the torch backend; fp16 where the model holds it.")
+    ] = "fp32",
     midi: Annotated[
         list[str] | None,
         typer.Option(
@@ -290,6 +293,7 @@ def live(
         backend=backend,
         device=device,
         threads=threads,
+        precision=precision,
         audio="null" if null else "portaudio",
         input=input,
         output=output,
@@ -344,6 +348,8 @@ def live(
             recorder = Recorder(engine.recorder, record, names, spec.sample_rate, spec.channels, together)
         with console.status("loading the model and asking the device") if console.is_terminal else _nothing():
             report = engine.open()
+        if engine.precision != precision:
+            warn(f"{package.name} does not hold {precision}: it runs in {engine.precision}")
         desk.add_effects(engine.effects)
         wanted = desk.snapshot()
         surface = stack.enter_context(controllers(desk, touched))

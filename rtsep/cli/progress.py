@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -67,6 +68,62 @@ class AudioProgress:
         self._progress.update(
             self._task, completed=done, total=total, speed=speed(done, time.monotonic() - self._began)
         )
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+
+class CatalogueProgress:
+    """A bar for each song in hand and, when there are several songs, one for how many are done.
+
+    Drawn on stderr, and only there where stderr is a terminal.
+
+    Args:
+        songs: how many there are in all.
+        quiet: draw nothing in any case.
+    """
+
+    def __init__(self, songs: int, quiet: bool = False) -> None:
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[speed]}"),
+            TimeRemainingColumn(),
+            console=Console(file=sys.stderr),
+            transient=True,
+            redirect_stdout=sys.stdout.isatty(),
+            disable=quiet or not sys.stderr.isatty(),
+        )
+        self._songs = songs
+        self._done = 0
+        self._all = self._progress.add_task(self._count(), total=songs, speed="") if songs > 1 else None
+        self._bars: dict[Path, tuple[TaskID, float]] = {}
+
+    def update(self, song: Path, done: float, total: float | None) -> None:
+        """Move a song's bar, which appears with its first move; in seconds of audio."""
+        if song not in self._bars:
+            bar = self._progress.add_task(Text(song.name).markup, total=None, speed="")
+            self._bars[song] = (bar, time.monotonic())
+        bar, began = self._bars[song]
+        self._progress.update(bar, completed=done, total=total, speed=speed(done, time.monotonic() - began))
+
+    def finish(self, song: Path) -> None:
+        """Take a song's bar away, and count the song."""
+        if song in self._bars:
+            self._progress.remove_task(self._bars.pop(song)[0])
+        self._done += 1
+        if self._all is not None:
+            self._progress.update(self._all, completed=self._done, description=self._count())
+
+    def _count(self) -> str:
+        return f"{self._done} of {self._songs} songs"
 
     def __enter__(self) -> Self:
         self._progress.start()

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from types import TracebackType
+from typing import TYPE_CHECKING, Annotated, Self
 
 import typer
 
 from rtsep.cli.errors import report, warn
-from rtsep.cli.progress import AudioProgress, clock, speed
+from rtsep.cli.progress import CatalogueProgress, clock, speed
 from rtsep.separators.registry import DEFAULT_MODEL
 from rtsep.spec import AudioFileError, RtsepError, UsageError
 
 if TYPE_CHECKING:
+    from rtsep.engine.catalogue import Outcome, Settings, Task
     from rtsep.engine.offline import FileReport
+    from rtsep.separators.registry import AnyPackage
 
 # fmt: off
 SUFFIXES = frozenset((
@@ -72,9 +73,27 @@ def separate(
         ),
     ] = Format.wav,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results that exist.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Leave out songs whose results are all there already.")
+    ] = False,
+    jobs: Annotated[
+        str,
+        typer.Option(
+            "--jobs", "-j", metavar="N|auto", help="Songs at a time; auto keeps all cores or the GPU busy."
+        ),
+    ] = "auto",
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS", help="Spread the songs over a Ray cluster, whose machines share the folders."
+        ),
+    ] = None,
     device: Annotated[str, typer.Option(metavar="cpu|cuda", help="What computes.")] = "cpu",
-    backend: Annotated[str, typer.Option(metavar="onnx|torch", help="What runs a causal model.")] = "onnx",
-    threads: Annotated[int, typer.Option(min=1, help="CPU threads for the model.")] = 1,
+    backend: Annotated[
+        str,
+        typer.Option(metavar="auto|onnx|torch", help="What runs a causal model; auto is the faster one."),
+    ] = "auto",
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads for each model.")] = 1,
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Say nothing but errors and warnings.")
     ] = False,
@@ -82,48 +101,144 @@ def separate(
     """Write the stems of songs, and the mix without some of them.
 
     Each song gets a folder in DIR with one file a stem, at the song's own sample rate, in time with it to
-    the sample. A causal model runs through the same code as live audio, so this is what live sounds like.
+    the sample. A causal model gives what it gives live, so this is what live sounds like.
 
     Example: rtsep separate song.mp3 -o stems --mute vocals
     """
     # Here and not above: help should not wait for numerical libraries.
-    from rtsep.engine.offline import open_model, result_names, separate_file
+    from rtsep.engine import catalogue
+    from rtsep.engine.offline import result_names
+    from rtsep.io.staging import remove_abandoned
     from rtsep.separators.registry import find_any
 
+    if resume and overwrite:
+        raise UsageError("--resume keeps results and --overwrite replaces them: one of the two")
+    wanted = _count(jobs)
     muted = tuple(mute or ())
     package = find_any(model)
     result_names(package.spec, muted, format.value)
     songs = find_songs(inputs, output)
-    for folder in songs.values():
-        _check_room([folder], result_names(package.spec, muted, format.value, folder.name), overwrite)
+    settings = catalogue.Settings(
+        # Other machines have their models elsewhere.
+        model=model if ray is not None and package.name == model else str(package.root),
+        backend=catalogue.choose_backend(backend, package, device, songs),
+        device=device,
+        threads=threads,
+        muted=muted,
+        format=format.value,
+        # What an interrupted run left half-moved is done again.
+        overwrite=overwrite or resume,
+    )
+    tasks = [catalogue.Task(song, folder) for song, folder in songs.items()]
+    if resume:
+        left = [task for task in tasks if not catalogue.is_complete(task, package.spec, settings)]
+        if len(left) < len(tasks) and not quiet:
+            typer.echo(f"{len(tasks) - len(left)} of {len(tasks)} songs are done already")
+        tasks = left
+        for task in tasks:
+            remove_abandoned(task.folder)
+    for task in tasks:
+        names = result_names(package.spec, muted, format.value, task.folder.name)
+        _check_room([task.folder], names, settings.overwrite)
+    if not tasks:
+        return
+    with _Screen(tasks, quiet) as screen:
+        _dispatch(tasks, settings, screen, package, wanted, ray)
+    screen.conclude(single=len(songs) == 1)
 
-    failed: list[RtsepError] = []
-    with (
-        contextlib.closing(open_model(package, backend=backend, device=device, threads=threads)) as stream,
-        AudioProgress(quiet) as progress,
-    ):
-        for song, folder in songs.items():
-            progress.begin(song.name)
-            began = time.monotonic()
-            try:
-                result = separate_file(
-                    stream,
-                    song,
-                    folder,
-                    muted=muted,
-                    format=format.value,
-                    overwrite=overwrite,
-                    progress=progress.update,
-                )
-            except RtsepError as error:
-                if len(songs) == 1:
-                    raise
-                failed.append(error)
-                report(str(error))
-                continue
-            _tell(result, time.monotonic() - began, quiet)
-    if failed:
-        raise SomeFilesFailed(f"{len(failed)} of {len(songs)} files failed", failed[0].exit_code)
+
+def _dispatch(
+    tasks: list[Task],
+    settings: Settings,
+    screen: _Screen,
+    package: AnyPackage,
+    jobs: int | None,
+    ray: str | None,
+) -> None:
+    """Give the songs to whoever is to separate them."""
+    from rtsep.engine import catalogue
+    from rtsep.separators.registry import ModelPackage
+
+    if ray is not None:
+        try:
+            from rtsep.engine.cluster import run_cluster
+        except ModuleNotFoundError as error:
+            raise UsageError(f"--ray needs {error.name}: pip install 'rtsep[ray]'") from None
+        absolute = [catalogue.Task(task.source.absolute(), task.folder.absolute()) for task in tasks]
+        run_cluster(ray, absolute, settings, screen)
+        return
+    if settings.device == "cuda" and settings.backend == "torch" and isinstance(package, ModelPackage):
+        from rtsep.engine.lanes import LANES, run_lanes
+
+        run_lanes(tasks, settings, jobs or LANES, screen)
+        return
+    if jobs is None:
+        jobs = catalogue.choose_jobs(package, len(tasks)) if settings.device == "cpu" else 1
+    if min(jobs, len(tasks)) == 1:
+        catalogue.run_here(tasks, settings, screen)
+        return
+    from rtsep.engine.workers import run_processes
+
+    run_processes(tasks, settings, jobs, screen)
+
+
+class _Screen:
+    """Shows the work, and gathers what failed for the end, where it is not scrolled away."""
+
+    def __init__(self, tasks: Sequence[Task], quiet: bool) -> None:
+        self._songs = len(tasks)
+        self._quiet = quiet
+        self._bars = CatalogueProgress(len(tasks), quiet)
+        self._failed: list[Outcome] = []
+
+    def progress(self, task: Task, done: float, total: float | None) -> None:
+        """See `rtsep.engine.catalogue.Watch`."""
+        self._bars.update(task.source, done, total)
+
+    def finished(self, outcome: Outcome) -> None:
+        """See `rtsep.engine.catalogue.Watch`."""
+        self._bars.finish(outcome.task.source)
+        if outcome.report is None:
+            self._failed.append(outcome)
+        else:
+            _tell(outcome.report, outcome.seconds, self._quiet)
+
+    def conclude(self, single: bool) -> None:
+        """Say what failed.
+
+        Raises:
+            SomeFilesFailed: when anything has.
+        """
+        if not self._failed:
+            return
+        first = self._failed[0]
+        if single:
+            raise SomeFilesFailed(first.error or "", first.exit_code)
+        for outcome in self._failed:
+            report(outcome.error or "")
+        raise SomeFilesFailed(f"{len(self._failed)} of {self._songs} files failed", first.exit_code)
+
+    def __enter__(self) -> Self:
+        self._bars.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bars.__exit__(kind, error, trace)
+        if kind is not None:
+            # What stopped the rest must not hide this.
+            for outcome in self._failed:
+                report(outcome.error or "")
+
+
+def _count(jobs: str) -> int | None:
+    """A number of jobs; None for "auto"."""
+    if jobs == "auto":
+        return None
+    if not jobs.isdecimal() or int(jobs) < 1:
+        raise UsageError(f"--jobs is a number from one up, or auto, not '{jobs}'")
+    return int(jobs)
 
 
 def find_songs(inputs: Sequence[Path], output: Path) -> dict[Path, Path]:

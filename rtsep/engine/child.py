@@ -92,6 +92,7 @@ def _run(task: dict[str, Any], answer: Any) -> None:
         device=options.device,
         threads=options.threads,
         decks=options.decks,
+        precision=options.precision,
     )
     shared = SharedFile(Board.size_bytes(), Path(task["board"]))
     board = Board(stream.spec.stems, shared.buffer, options.decks)
@@ -119,7 +120,8 @@ def _run(task: dict[str, Any], answer: Any) -> None:
     latency = engine.open()
     try:
         parameters = [known.plain() for known in engine.effects.parameters.values()]
-        answer(event="opened", latency=describe(latency), effects=parameters)
+        precision = getattr(stream.backend, "precision", "fp32")
+        answer(event="opened", latency=describe(latency), effects=parameters, precision=precision)
         if not sys.stdin.readline():
             return
         engine.start()

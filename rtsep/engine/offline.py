@@ -220,6 +220,7 @@ def separate_file(
     format: ResultFormat = "wav",
     overwrite: bool = False,
     progress: Progress | None = None,
+    token: str | None = None,
 ) -> FileReport:
     """Separate a file into a folder of stems.
 
@@ -235,6 +236,7 @@ def separate_file(
         format: of the results; see `SoundWriter`, and for "stem.mp4" `rtsep.io.stem_mp4`.
         overwrite: replace results that exist.
         progress: told after every block.
+        token: of this attempt; see `StagedFolder`.
 
     Raises:
         AudioFileError: when the source cannot be read, or the results cannot be written.
@@ -252,7 +254,7 @@ def separate_file(
     with SoundReader(source, spec.sample_rate, spec.channels) as reader, ExitStack() as open_files:
         channels = min(reader.source_channels, spec.channels)
         total = None if reader.frames is None else reader.frames / spec.sample_rate
-        staged = open_files.enter_context(StagedFolder(folder, names, overwrite))
+        staged = open_files.enter_context(StagedFolder(folder, names, overwrite, token))
         expected = None if total is None else round(total * reader.source_rate)
         written = open_files.enter_context(ExitStack())
         writers = [

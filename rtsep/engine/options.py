@@ -20,6 +20,7 @@ class EngineOptions:
         backend: "onnx" or "torch".
         device: "cpu" or "cuda"; where the network runs.
         threads: CPU threads of one step.
+        precision: "fp32", or "fp16" on the torch backend; see `rtsep.backends.open.open_backend`.
         audio: "portaudio" for a sound card or server, "null" for a clock without one.
         input, output: the audio device's name, a part of it, or its number; None for the default.
         block: frames per callback.
@@ -40,6 +41,7 @@ class EngineOptions:
     backend: str = "onnx"
     device: str = "cpu"
     threads: int = 1
+    precision: str = "fp32"
     audio: Literal["portaudio", "null"] = "portaudio"
     input: str | int | None = None
     output: str | int | None = None

@@ -53,6 +53,7 @@ class ProcessEngine:
         self._shared = SharedFile(Board.size_bytes())
         self.board = Board(self.spec.stems, self._shared.buffer, options.decks)
         self.effects = EffectControls(self.board, ())
+        self.precision = self.options.precision
         self.recorder: RingBuffer | None = None
         self._tape: SharedFile | None = None
         if record:
@@ -81,6 +82,7 @@ class ProcessEngine:
             self._latency = _latency(answer["latency"])
             parameters = tuple(EffectParameter.from_plain(fields) for fields in answer["effects"])
             self.effects = EffectControls(self.board, parameters, self.options.effects)
+            self.precision = str(answer["precision"])
         except BaseException:
             self.close()
             raise

@@ -146,6 +146,9 @@ class Worker:
                 elif self._port.finished:
                     # The device has ended: nothing will come, and a wait would return at once.
                     time.sleep(WAIT_SECONDS)
+                else:
+                    # Nothing came for many hops: a GPU would begin to save power.
+                    self._stream.keep_alive()
         except Exception as error:
             if self._on_failure is None:
                 raise

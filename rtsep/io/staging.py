@@ -6,6 +6,7 @@ import contextlib
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
@@ -26,6 +27,41 @@ class AlreadyThereError(AudioFileError):
         self.file = file
 
 
+ABANDONED_SECONDS = 600.0
+"""A hidden folder that nobody has written to for so long is what a crash left."""
+
+
+def new_token() -> str:
+    """A name for one attempt to write a folder."""
+    return secrets.token_hex(4)
+
+
+def remove_attempt(folder: Path, token: str) -> None:
+    """Remove what an attempt that died has left beside `folder`, if anything."""
+    shutil.rmtree(_hidden(folder, token), ignore_errors=True)
+
+
+def remove_abandoned(folder: Path) -> None:
+    """Remove what attempts at `folder` left that died long ago, whoever began them."""
+    prefix, suffix = f".{folder.name}.", ".part"
+    try:
+        beside = [p for p in folder.parent.iterdir() if p.name.startswith(prefix) and p.name.endswith(suffix)]
+    except OSError:
+        return
+    for part in beside:
+        # `.a.b.<token>.part` is of the folder `a.b`, not of `a`.
+        if "." in part.name[len(prefix) : -len(suffix)] or not part.is_dir():
+            continue
+        with contextlib.suppress(OSError):
+            newest = max(file.stat().st_mtime for file in (part, *part.iterdir()))
+            if time.time() - newest > ABANDONED_SECONDS:
+                shutil.rmtree(part, ignore_errors=True)
+
+
+def _hidden(folder: Path, token: str) -> Path:
+    return folder.with_name(f".{folder.name}.{token}.part")
+
+
 class StagedFolder:
     """A hidden folder that takes its name when everything in it is complete.
 
@@ -37,6 +73,7 @@ class StagedFolder:
         folder: where the files will lie; parents are made as needed.
         names: of the files that will be written.
         overwrite: replace files of these names.
+        token: part of the hidden folder's name, for who wants to find it after a crash; by default random.
 
     Attributes:
         folder: as given.
@@ -46,12 +83,14 @@ class StagedFolder:
         AudioFileError: on entry, when a file exists that may not be replaced or the folder cannot be made.
     """
 
-    def __init__(self, folder: str | Path, names: Iterable[str], overwrite: bool = False) -> None:
+    def __init__(
+        self, folder: str | Path, names: Iterable[str], overwrite: bool = False, token: str | None = None
+    ) -> None:
         self.folder = Path(folder)
         self._names = tuple(names)
         self._overwrite = overwrite
         self._made: list[Path] = []
-        self.path = self.folder.with_name(f".{self.folder.name}.{secrets.token_hex(4)}.part")
+        self.path = _hidden(self.folder, token or new_token())
 
     def check(self) -> None:
         """Raise what entering would raise because of what exists; touches nothing."""
@@ -67,15 +106,11 @@ class StagedFolder:
     def __enter__(self) -> Self:
         self.check()
         try:
-            missing = []
-            parent = self.path.parent
-            while not parent.exists():
-                missing.append(parent)
-                parent = parent.parent
-            for parent in reversed(missing):
-                self._made.append(parent)
-                parent.mkdir(exist_ok=True)
-            self.path.mkdir()
+            try:
+                self._make()
+            except FileNotFoundError:
+                # Another process, whose song failed, has just removed a parent that it had made.
+                self._make()
         except OSError as error:
             self._remove()
             raise AudioFileError(f"{self.folder}: cannot be made: {error.strerror}") from None
@@ -83,6 +118,17 @@ class StagedFolder:
             self._remove()
             raise
         return self
+
+    def _make(self) -> None:
+        missing = []
+        parent = self.path.parent
+        while not parent.exists():
+            missing.append(parent)
+            parent = parent.parent
+        for parent in reversed(missing):
+            self._made.append(parent)
+            parent.mkdir(exist_ok=True)
+        self.path.mkdir()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -101,8 +147,13 @@ class StagedFolder:
 
     def _publish(self) -> None:
         if not self.folder.exists():
-            os.rename(self.path, self.folder)
-            return
+            try:
+                os.rename(self.path, self.folder)
+                return
+            except OSError:
+                # Unless another attempt has put its results there in this moment.
+                if not self.folder.is_dir():
+                    raise
         for name in self._names:
             os.replace(self.path / name, self.folder / name)
         shutil.rmtree(self.path)

@@ -200,7 +200,8 @@ class _Block(nn.Module):
         return x + self._across(x), h, c
 
     def _across(self, x: Tensor) -> Tensor:
-        along, _ = self.along(self.group_norm(x))
+        # The norm is computed in float32, whatever the weights are.
+        along, _ = self.along(self.group_norm(x).to(self.along.weight_ih_l0.dtype))
         out: Tensor = self.group_out(along)
         return out
 

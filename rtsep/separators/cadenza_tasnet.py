@@ -174,6 +174,10 @@ class CadenzaTasNet(CausalNetwork):
         stems = (heads + late).permute(0, 2, 3, 1, 4).flatten(3)
         return stems, {"input": mix[..., -stride:], "overlap": tails[:, -1]} | after
 
+    def steps(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        """See `CausalNetwork.steps`: a step takes any number of strides."""
+        return self.step(x, state)
+
     def _blocks(self) -> list[_Block]:
         return list(self.blocks)  # type: ignore[arg-type]
 

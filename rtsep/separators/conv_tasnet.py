@@ -225,6 +225,10 @@ class ConvTasNet(CausalNetwork):
         }
         return stems, now | after
 
+    def steps(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        """See `CausalNetwork.steps`: a step takes any number of strides."""
+        return self.step(x, state)
+
     def _blocks(self) -> list[_Block]:
         return list(self.blocks)  # type: ignore[arg-type]
 

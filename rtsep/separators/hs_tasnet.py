@@ -82,7 +82,7 @@ class _Memory(nn.Module):
         self.layers = nn.ModuleList(nn.LSTM(width, width, batch_first=True) for _ in range(depth))
 
     def forward(self, x: Tensor, past: _Past | None) -> Tensor:
-        """(batch, frames, width) to the same: a stream's next frame, or without a past a whole signal."""
+        """(batch, frames, width) to the same: a stream's next frames, or without a past a whole signal."""
         layers: Any = self.layers
         for lstm in layers:
             x = lstm(x)[0] if past is None else past.advance(lstm, x)
@@ -100,11 +100,18 @@ class _Past:
         self._cell: list[Tensor] = []
 
     def advance(self, lstm: nn.LSTM, x: Tensor) -> Tensor:
-        """One frame (batch, 1, width)."""
-        hidden, cell = lstm_step(lstm, x[:, 0], *next(self._before))
+        """The next frames, (batch, frames, width): often one, which is written out for the graph."""
+        before = next(self._before)
+        if x.shape[1] == 1:
+            hidden, cell = lstm_step(lstm, x[:, 0], *before)
+            heard = hidden.unsqueeze(1)
+        else:
+            h, c = before
+            heard, (h, c) = lstm(x, (h.unsqueeze(0).contiguous(), c.unsqueeze(0).contiguous()))
+            hidden, cell = h[0], c[0]
         self._hidden.append(hidden)
         self._cell.append(cell)
-        return hidden.unsqueeze(1)
+        return heard
 
     def after(self) -> State:
         return {"hidden": torch.cat(self._hidden, dim=1), "cell": torch.cat(self._cell, dim=1)}
@@ -197,6 +204,16 @@ class HSTasNet(CausalNetwork):
         heads, tails = self._separate(mix, past)
         stems = self._consistent(heads + state["overlap"].unsqueeze(1), mix[..., :-hop])
         return stems, {"input": mix[..., -hop:], "overlap": tails[:, 0]} | past.after()
+
+    def steps(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        """See `CausalNetwork.steps`: all frames side by side, only the LSTMs in turn."""
+        hop = self.config.hop
+        past = _Past(state["hidden"], state["cell"], self._widths)
+        mix = torch.cat((state["input"], x), dim=-1)
+        heads, tails = self._separate(mix, past)
+        late = torch.cat((state["overlap"].unsqueeze(1), tails[:, :-1]), dim=1)
+        stems = self._consistent(heads + late, mix[..., :-hop])
+        return stems, {"input": mix[..., -hop:], "overlap": tails[:, -1]} | past.after()
 
     def _separate(self, mix: Tensor, past: _Past | None) -> tuple[Tensor, Tensor]:
         """(batch, channels, (frames + 1) hop) to both halves of all frames.

@@ -10,6 +10,7 @@ Axes in shapes below: batch, time (frames), channels, bins, bands, stems.
 
 from __future__ import annotations
 
+import contextlib
 from abc import abstractmethod
 from typing import Literal
 
@@ -71,6 +72,7 @@ class MaskNetwork(CausalNetwork):
         bands: number of bands; views: levels that the network sees of each.
         input_mean, input_scale: (views * bands,) learnt normalisation of the features.
         dropout: of the units between layers, while training. No part of the model.
+        half_precision: whether `halve` was called.
     """
 
     domain = "spectrum"
@@ -114,6 +116,21 @@ class MaskNetwork(CausalNetwork):
         self.input_mean = nn.Parameter(torch.zeros(self.views * self.bands))
         self.input_scale = nn.Parameter(torch.ones(self.views * self.bands))
         self.dropout = 0.0
+        self.half_precision = False
+
+    def halve(self) -> None:
+        """Decide in half precision from now on, a step at a time: for streams on a GPU.
+
+        The layers' weights become float16. Features, whose powers float16 cannot hold, norms, the state and
+        the masks stay in float32, so that stems sum to the mixture as exactly as before. Not to be trained
+        or saved after this.
+        """
+        normalising = (self.input_mean, self.input_scale)
+        norms = {p for m in self.modules() if isinstance(m, nn.LayerNorm) for p in m.parameters()}
+        for parameter in self.parameters():
+            if parameter not in norms and not any(parameter is kept for kept in normalising):
+                parameter.data = parameter.data.half()
+        self.half_precision = True
 
     # -- what a network adds -----------------------------------------------------------------------
 
@@ -201,9 +218,13 @@ class MaskNetwork(CausalNetwork):
 
     def separate_spectrum(self, spectrum: Tensor, state: State) -> tuple[Tensor, State]:
         """Complex (batch, time, channels, bins) to complex (batch, time, stems, channels, bins)."""
-        x = torch.view_as_real(spectrum)
+        stems, after = self.steps(torch.view_as_real(spectrum), state)
+        return torch.view_as_complex(stems), after
+
+    def steps(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        """See `CausalNetwork.steps`: all frames side by side, only the memory along time in turn."""
         logits, after = self.decide(self.features(x), state)
-        return torch.view_as_complex(self._apply_masks(x, logits)), after
+        return self._apply_masks(x, logits), after
 
     # -- one frame at a time ---------------------------------------------------------------------
 
@@ -220,8 +241,9 @@ class MaskNetwork(CausalNetwork):
             pair = torch.cat((left + right, left - right), dim=1) * 0.5**0.5
         views = torch.cat((lines, pair), dim=1) if stereo else lines
         features = torch.log(self._average(views * views) + QUIET).flatten(1)
-        logits, after = self.decide_once(features, state)
-        masks = self._spread(_softmax_over_stems(logits))
+        with self._deciding():
+            logits, after = self.decide_once(features, state)
+        masks = self._spread(_softmax_over_stems(logits.float()))
         if not stereo or self.config.stereo == "left-right":
             out = masks * lines.unsqueeze(1)
         else:
@@ -229,6 +251,12 @@ class MaskNetwork(CausalNetwork):
             mid, side = kept[:, :, :1], kept[:, :, 1:]
             out = torch.cat((mid + side, mid - side), dim=2)
         return out.unflatten(-1, (-1, 2)), after
+
+    def _deciding(self) -> contextlib.AbstractContextManager[object]:
+        """What casts the operands of products to the weights' type, where that is not float32."""
+        if not self.half_precision:
+            return contextlib.nullcontext()
+        return torch.autocast(self.input_mean.device.type, torch.float16)
 
     # -- the parts both share ----------------------------------------------------------------------
 

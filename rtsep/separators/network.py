@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar, Literal
 
+import torch
 from torch import Tensor, nn
 
 from rtsep.spec import ModelError, StreamSpec
@@ -63,3 +64,23 @@ class CausalNetwork(nn.Module, ABC):
     @abstractmethod
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         """One hop or frame in the network's domain, and the state after it. `state` is not modified."""
+
+    def steps(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        """Many hops in one call: what `step` gives for one after the other, up to rounding.
+
+        Networks that can look at all of them side by side do so; here they are run in turn.
+
+        Args:
+            x: waveform: (batch, channels, hops * hop). Spectrum: (batch, hops, channels, bins, 2).
+            state: as in `step`; it is not modified.
+
+        Returns:
+            (batch, stems, channels, hops * hop) or (batch, hops, stems, channels, bins, 2), and the state
+            after the last hop.
+        """
+        waveform = self.domain == "waveform"
+        done = []
+        for hop in x.split(self.spec.hop, dim=-1) if waveform else x.unbind(dim=1):
+            stems, state = self.step(hop, state)
+            done.append(stems)
+        return (torch.cat(done, dim=-1) if waveform else torch.stack(done, dim=1)), state

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from rtsep.backends import onnx as onnx_backend
-from rtsep.backends.onnx import OnnxBackend
+from rtsep.backends.onnx import OnnxBackend, OnnxStep
 from rtsep.separators.registry import ModelPackage, describe_file
 from rtsep.spec import BackendError, ModelError
 from tests.backends.steadiness import assert_makes_no_array
@@ -206,3 +206,85 @@ def test_the_graph_of_another_model_is_refused(tmp_path: Path) -> None:
     (root / "model.onnx").write_bytes((other / "model.onnx").read_bytes())
     with pytest.raises(ModelError, match=r"input 'input' is .* the manifest says"):
         OnnxBackend(edited(root))
+
+
+# As on a GPU: buffers of the device between the arrays and the graph
+
+
+def opened_staged(package: ModelPackage, device: str = "cpu") -> OnnxStep:
+    manifest = package.manifest
+    state = {entry.name: entry.shape for entry in manifest.state}
+    return OnnxStep(package.onnx, manifest.input_shape, manifest.output_shape, state, device, staged=True)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_a_step_through_device_buffers_is_the_same(architecture: str, tmp_path: Path) -> None:
+    package = ModelPackage.read(build_tiny_model(tmp_path, architecture))
+    plain, staged = OnnxBackend(package), opened_staged(package)
+    assert not staged.inputs.any() and not staged.outputs.any() and not staged.captured
+    places = staged.inputs.ctypes.data, staged.outputs.ctypes.data
+    generator = np.random.default_rng(0)
+    for step in range(7):
+        if step == 4:
+            plain.reset()
+            staged.reset()
+        x = generator.standard_normal(plain.inputs.shape).astype(np.float32)
+        for backend in (plain, staged):
+            backend.inputs[...] = x
+            backend.run()
+            backend.keep_alive()
+        assert np.array_equal(staged.outputs, plain.outputs)
+    assert (staged.inputs.ctypes.data, staged.outputs.ctypes.data) == places
+
+
+def test_the_copy_out_is_one_that_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whichever ways this version of the runtime has: one that raises or does nothing is not taken."""
+    package = ModelPackage.read(build_tiny_model(tmp_path))
+    monkeypatch.setattr(OnnxStep, "_fetch_by_copy", lambda self: None)
+    monkeypatch.setattr(OnnxStep, "_fetch_by_update", raising)
+    plain, staged = OnnxBackend(package), opened_staged(package)
+    assert staged._fetch == staged._fetch_anyhow
+    for backend in (plain, staged):
+        backend.inputs[...] = 0.5
+        backend.run()
+    assert np.array_equal(staged.outputs, plain.outputs)
+
+
+def raising(self: OnnxStep) -> None:
+    raise RuntimeError("not with this provider")
+
+
+def test_a_graph_that_cannot_be_captured_is_run_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool] = []
+    real = onnx_backend._open_session
+
+    def refuse(graph: Path, device: str, threads: int, batch: int, capture: bool) -> ort.InferenceSession:
+        asked.append(capture)
+        if capture:
+            raise onnx_backend._CannotCapture
+        return real(graph, "cpu", threads, batch, False)
+
+    monkeypatch.setattr(onnx_backend, "_open_session", refuse)
+    monkeypatch.setattr(
+        OnnxStep, "_place", lambda self, array: ort.OrtValue.ortvalue_from_numpy(array.copy())
+    )
+    staged = opened_staged(ModelPackage.read(build_tiny_model(tmp_path)), "cuda")
+    assert asked == [True, False] and not staged.captured
+    staged.run()
+
+
+@pytest.mark.skipif("CUDAExecutionProvider" not in ort.get_available_providers(), reason="no GPU")
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_a_gpu_gives_what_the_cpu_gives(architecture: str, tmp_path: Path) -> None:
+    package = ModelPackage.read(build_tiny_model(tmp_path, architecture))
+    plain, there = OnnxBackend(package), OnnxBackend(package, "cuda")
+    generator = np.random.default_rng(0)
+    for _ in range(9):
+        x = generator.standard_normal(plain.inputs.shape).astype(np.float32)
+        for backend in (plain, there):
+            backend.inputs[...] = x
+            backend.run()
+            backend.keep_alive()
+        np.testing.assert_allclose(there.outputs, plain.outputs, rtol=0.0, atol=1e-3)

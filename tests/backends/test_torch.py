@@ -72,8 +72,8 @@ def test_steps_keep_no_python_memory(architecture: str, tmp_path: Path) -> None:
 def test_nothing_is_tracked_for_gradients(tmp_path: Path) -> None:
     backend = TorchBackend(ModelPackage.read(build_tiny_model(tmp_path)))
     backend.run()
-    assert not any(tensor.requires_grad for tensor in backend._state.values())
-    assert not any(parameter.requires_grad for parameter in backend._network.parameters())
+    assert not any(tensor.requires_grad for tensor in backend._step._state.values())
+    assert not any(parameter.requires_grad for parameter in backend._step._network.parameters())
 
 
 def test_buffers_outlive_the_backend(tmp_path: Path) -> None:

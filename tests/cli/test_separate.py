@@ -126,6 +126,41 @@ def test_overwrites_only_when_told(tmp_path: Path, model: Path) -> None:
     np.testing.assert_allclose(read(tmp_path / "out" / "a" / "bass.wav"), noise(12_345) / 4, atol=1e-5)
 
 
+def test_several_at_a_time_and_only_what_is_missing(tmp_path: Path, model: Path) -> None:
+    album = tmp_path / "album"
+    for name in ("1", "2", "3"):
+        song(album / f"{name}.wav")
+    (album / "bad.wav").write_text("not a song")
+    arguments = ["separate", str(album), "-o", str(tmp_path / "out"), "-m", str(model), "--jobs", "2"]
+    first = rtsep(*arguments)
+    assert first.returncode == AudioFileError.exit_code
+    errors = first.stderr.splitlines()
+    assert len(errors) == 2 and "bad.wav" in errors[0] and "1 of 4 files failed" in errors[1]
+    out = tmp_path / "out"
+    assert sorted(os.listdir(out)) == ["1", "2", "3"]
+    for name in ("1", "2", "3"):
+        np.testing.assert_allclose(read(out / name / "bass.wav"), noise(12_345) / 4, atol=1e-5)
+
+    # Resumed: what is there stays untouched, what is not whole is done again.
+    (album / "bad.wav").unlink()
+    (out / "2" / "bass.wav").unlink()
+    shutil.rmtree(out / "3")
+    abandoned = out / ".3.0123abcd.part"
+    abandoned.mkdir()
+    os.utime(abandoned, (0, 0))
+    kept = (out / "1" / "bass.wav").stat().st_mtime_ns
+    again = rtsep(*arguments[:-2], "--resume")
+    assert again.returncode == 0, again.stderr
+    assert "1 of 3 songs are done already" in again.stdout
+    assert (out / "1" / "bass.wav").stat().st_mtime_ns == kept
+    assert sorted(os.listdir(out)) == ["1", "2", "3"]
+    assert all(len(os.listdir(out / name)) == len(STEMS) for name in ("1", "2", "3"))
+    before = snapshot(tmp_path)
+    nothing = rtsep(*arguments, "--resume", "--quiet")
+    assert (nothing.returncode, nothing.stdout, nothing.stderr) == (0, "", "")
+    assert snapshot(tmp_path) == before
+
+
 # What it refuses
 
 
@@ -226,7 +261,7 @@ def test_broken_models_leave_nothing(tmp_path: Path, model: Path) -> None:
     [
         (["--device", "toaster"], "unknown device 'toaster'"),
         (["--backend", "abacus"], "unknown backend 'abacus'"),
-        (["--device", "cuda"], "CUDAExecutionProvider"),
+        (["--device", "cuda", "--backend", "onnx"], "CUDAExecutionProvider"),
     ],
 )
 def test_devices_that_are_not_there_leave_nothing(
@@ -249,6 +284,22 @@ def test_unknown_stems_leave_nothing(tmp_path: Path, model: Path) -> None:
     assert "no stem 'kazoo'; there are: vocals, drums, bass, other" in one_line(result)
     assert result.returncode == UsageError.exit_code
     assert snapshot(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--jobs", "many"], "--jobs is a number from one up, or auto, not 'many'"),
+        (["--jobs", "0"], "--jobs is a number"),
+        (["--resume", "--overwrite"], "one of the two"),
+    ],
+)
+def test_options_that_make_no_sense(tmp_path: Path, model: Path, options: list[str], message: str) -> None:
+    source = song(tmp_path / "a.wav")
+    result = rtsep("separate", source, "-o", tmp_path / "out", "-m", model, *options)
+    assert message in one_line(result)
+    assert result.returncode == UsageError.exit_code
+    assert not (tmp_path / "out").exists()
 
 
 def test_results_that_cannot_be_written(tmp_path: Path, model: Path) -> None:

@@ -59,6 +59,9 @@ class StandIn:
             np.multiply(self._past[deck, :, :hop], np.float32(SHARES[stem]), out=strip)
         self.spoil(number, self.strips)
 
+    def keep_alive(self) -> None:
+        pass
+
     def reset(self, deck: int | None = None) -> None:
         running = self._steps > _WARM_UP_STEPS
         for k in range(self.decks) if deck is None else (deck,):

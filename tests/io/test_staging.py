@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
 
-from rtsep.io.staging import AlreadyThereError, StagedFolder
+from rtsep.io.staging import (
+    ABANDONED_SECONDS,
+    AlreadyThereError,
+    StagedFolder,
+    remove_abandoned,
+    remove_attempt,
+)
 from rtsep.spec import AudioFileError
 
 NAMES = ("a.wav", "b.wav")
@@ -90,3 +97,36 @@ def test_things_in_the_way(tmp_path: Path) -> None:
     with pytest.raises(AudioFileError, match="in the way: a folder"):
         StagedFolder(tmp_path / "other", NAMES, overwrite=True).check()
     assert sorted(os.listdir(tmp_path)) == ["other", "song"]
+
+
+def test_two_attempts_leave_one_result(tmp_path: Path) -> None:
+    """Whoever comes second replaces what the first has put there, file by file."""
+    target = tmp_path / "song"
+    with StagedFolder(target, NAMES) as first:
+        fill(first, "first")
+        with StagedFolder(target, NAMES) as second:
+            fill(second, "second")
+    assert contents(tmp_path) == {"song/a.wav": "first", "song/b.wav": "first"}
+    assert os.listdir(tmp_path) == ["song"]
+
+
+def test_what_an_attempt_left_is_found_by_its_token(tmp_path: Path) -> None:
+    mine, other = (StagedFolder(tmp_path / "song", NAMES, token=token) for token in ("mine", "other"))
+    for staged in (mine, other):
+        staged.__enter__()
+    remove_attempt(tmp_path / "song", "mine")
+    assert not mine.path.exists() and other.path.exists()
+
+
+def test_only_what_was_abandoned_is_removed(tmp_path: Path) -> None:
+    old = time.time() - ABANDONED_SECONDS - 60
+    for name, written in (("song", old), ("song", None), ("song.live", old), ("other", old)):
+        staged = StagedFolder(tmp_path / name, NAMES, token="new" if written is None else "old")
+        staged.__enter__()
+        (staged.path / "a.wav").touch()
+        if written is not None:
+            os.utime(staged.path / "a.wav", (written, written))
+            os.utime(staged.path, (written, written))
+    remove_abandoned(tmp_path / "song")
+    assert sorted(os.listdir(tmp_path)) == [".other.old.part", ".song.live.old.part", ".song.new.part"]
+    remove_abandoned(tmp_path / "nowhere" / "song")
