@@ -38,7 +38,7 @@ def assert_allocates_nothing(call: Callable[[], object], times: int = 1000) -> N
     """Fail if `call` makes an array (or anything above the size of a few tuples) or keeps memory."""
     for _ in range(3):
         peak, growth = peak_and_growth(call, times)
-        # Also counted is what a thread of the test runner's makes meanwhile, but that is not there every time.
+        # What a thread of the test runner makes meanwhile is counted too, but is not there every time.
         if peak < 1024 and growth < times:
             return
     # Shape tuples and integers come and go in a call; an array's data would be kilobytes.
