@@ -14,9 +14,17 @@ NOISE_BYTES = 4
 times as large."""
 
 
+TRIES = 3
+"""What is counted is the whole process's: a message to a thread of the test runner shows as well, but not
+every time, as what a call itself does would."""
+
+
 def assert_keeps_nothing(call: Callable[[], object], times: int = 1000) -> None:
     """Nothing is left over from a call."""
-    _, growth = _peak_and_growth(call, times)
+    for _ in range(TRIES):
+        _, growth = _peak_and_growth(call, times)
+        if growth < times * NOISE_BYTES:
+            return
     assert growth < times * NOISE_BYTES, f"{times} calls keep {growth} bytes"
 
 
@@ -30,7 +38,10 @@ def assert_makes_no_array(call: Callable[[], object], smallest: int, times: int 
         times: calls.
     """
     assert smallest >= 4096
-    peak, growth = _peak_and_growth(call, times)
+    for _ in range(TRIES):
+        peak, growth = _peak_and_growth(call, times)
+        if peak < smallest and growth < times * NOISE_BYTES:
+            return
     assert peak < smallest, f"a call allocates {peak} bytes"
     assert growth < times * NOISE_BYTES, f"{times} calls keep {growth} bytes"
 

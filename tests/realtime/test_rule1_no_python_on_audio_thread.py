@@ -38,14 +38,15 @@ def server() -> Iterator[JackServer]:
 @pytest.mark.parametrize("load", list(LOADS))
 def test_the_native_callback_misses_nothing(server: JackServer, load: str) -> None:
     outcomes = []
+    # Most of three seconds' periods must have been run, if need be in several tries: a crowded machine takes
+    # the server's time as well, and an empty count says nothing.
+    enough = _SECONDS * server.rate / server.period / 2
     for _ in range(_TRIES):
-        outcome = run(server, "native", load, _SECONDS)
-        # Most of the three seconds' periods have been run: the count is not empty.
-        assert outcome.periods >= _SECONDS * server.rate / server.period / 2
-        outcomes.append(outcome)
-        if outcome.missed <= outcome.missed_by_control:
+        outcomes.append(run(server, "native", load, _SECONDS))
+        if sum(o.periods for o in outcomes if o.missed <= o.missed_by_control) >= enough:
             return
     # Six times worse off by chance, on a crowded machine: then by a few periods at most.
+    assert sum(o.periods for o in outcomes) >= enough
     assert min(o.missed - o.missed_by_control for o in outcomes) <= outcomes[0].periods / 100, outcomes
 
 
