@@ -90,7 +90,7 @@ class Model:
 
     def __init__(self, model: str | Path | AnyPackage, threads: int = 1) -> None:
         package = find_any(model) if isinstance(model, (str, Path)) else model
-        self._separator: Separator = load(package.root, threads=threads)
+        self._separator: Separator = load(package, threads=threads)
         self.name = package.name
         self.spec: AudioSpec | None = self._separator.spec
 
