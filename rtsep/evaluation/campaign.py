@@ -156,8 +156,9 @@ def _on_track(
     scores: dict[str, TrackScores] = {}
     heard: list[Excerpt] = []
     if keep:
-        truth = {"mixture": track.mixture, "true vocals": track.parts[VOCALS]}
-        heard += cut(track, {**truth, "true accompaniment": track.targets[ACCOMPANIMENT]})
+        targets = track.targets
+        known = [name for name in (VOCALS, ACCOMPANIMENT) if name in targets] or list(targets)
+        heard += cut(track, {"mixture": track.mixture, **{f"true {name}": targets[name] for name in known}})
     for system in systems:
         if progress is not None:
             progress(track.name, system.name)

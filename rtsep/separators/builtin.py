@@ -79,7 +79,7 @@ _CAUSAL = {
         ("centre", "sides"),
         (4096, 1024, 256),
         {"powers": lambda bins: (2, bins)},
-        {"memory": 0.8, "width": 0.2, "low_hz": 120.0},
+        {"memory": 0.8, "width": 0.025, "low_hz": 120.0},
     ),
     "adress": _Causal(
         "left, middle and right of the stereo image, by ADRess",
@@ -89,7 +89,7 @@ _CAUSAL = {
         ("left", "centre", "right", "diffuse"),
         (4096, 1024, 256),
         {},
-        {"width": 0.4},
+        {"width": 0.1},
     ),
 }
 _NMF = {"analysis": 2048, "hop": 1024, "iterations": 100}
@@ -148,8 +148,7 @@ _OFFLINE = {
         "factorisation",
         "HarmonicPercussive",
         ("harmonic", "percussive"),
-        _NMF
-        | {"divergence": "kullback-leibler", "components": 40, "smoothness": 0.2, "sparseness": 0.2},
+        _NMF | {"divergence": "kullback-leibler", "components": 40, "smoothness": 0.2, "sparseness": 0.2},
     ),
 }
 

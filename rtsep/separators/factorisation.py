@@ -1,9 +1,9 @@
 """Non-negative matrix factorisation: a spectrogram as a few spectra, each with its loudness over time.
 
 D. D. Lee, H. S. Seung, "Algorithms for non-negative matrix factorization", NIPS 2000, for the
-Kullback-Leibler divergence; C. Févotte, N. Bertin, J.-L. Durrieu, "Nonnegative matrix factorization with the Itakura-Saito
-divergence: with application to music analysis", Neural Computation 21(3), 2009. Without training nobody says
-whose a spectrum is. Two ways to tell harmonic from percussive ones:
+Kullback-Leibler divergence; C. Févotte, N. Bertin, J.-L. Durrieu, "Nonnegative matrix factorization with the
+Itakura-Saito divergence: with application to music analysis", Neural Computation 21(3), 2009. Without
+training nobody says whose a spectrum is. Two ways to tell harmonic from percussive ones:
 
 - `Factorisation`: factorise first, by scikit-learn, then look which of the components are sparse in frequency
   (tones) rather than in time (strokes), by the sparseness of P. O. Hoyer, "Non-negative matrix factorization
@@ -78,7 +78,7 @@ class Factorisation(_Factorised):
         from sklearn.exceptions import ConvergenceWarning
 
         model = NMF(
-            self._config["components"],
+            min(self._config["components"], *data.shape),
             init="nndsvda",
             solver="mu",
             beta_loss=self._config["divergence"],

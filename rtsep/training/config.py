@@ -9,10 +9,10 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from rtsep.spec import UsageError
+from rtsep.spec import STEMS, UsageError
 
-Held = Literal["vocals", "drums", "bass", "other", "accompaniment", "mixture"]
-"""What a sound file of a track may hold."""
+BESIDE_STEMS = ("accompaniment", "mixture")
+"""What a sound file of a track may hold that is no stem; no stem can be called so, nor `rest`."""
 Odds = Annotated[float, Field(ge=0.0, le=1.0)]
 MUSDB = "musdb"
 """The word that stands for the musdb package's own choice of tracks to validate on."""
@@ -38,7 +38,9 @@ class DataConfig(Strict):
         cache: where decoded tracks are kept, so that a resumed run starts at once.
         weights: how often each root is drawn from against the others; 1 by default.
         bass_in_other: roots whose tracks carry the bass line inside `other`: there the two are trained as
-            one.
+            one. For the four stems; other sets say the same in `includes`.
+        includes: by root and stem, what else the stem's files there hold, such as
+            `includes.musdb18.other = ["guitar", "piano"]`. There all of these are known as one.
         names: what files hold that are called otherwise: a stem, `accompaniment` or `mixture` by file name.
             Files that hold the same stem are summed.
         missing: by root, what stems are for which a track has no file: "silent", the default, or "unknown".
@@ -54,7 +56,8 @@ class DataConfig(Strict):
     cache: Path = Path("runs/cache")
     weights: dict[str, Annotated[float, Field(ge=0.0)]] = Field(default_factory=dict)
     bass_in_other: tuple[str, ...] = ()
-    names: dict[str, Held] = Field(default_factory=dict)
+    includes: dict[str, dict[str, tuple[str, ...]]] = Field(default_factory=dict)
+    names: dict[str, str] = Field(default_factory=dict)
     missing: dict[str, Literal["silent", "unknown"]] = Field(default_factory=dict)
     mastered: tuple[str, ...] = ()
     workers: Annotated[int, Field(ge=0)] | Literal["auto"] = 1
@@ -63,7 +66,8 @@ class DataConfig(Strict):
     @model_validator(mode="after")
     def _names_are_roots(self) -> Self:
         names = set(self.labels)
-        for name in (*self.weights, *self.bass_in_other, *self.missing, *self.mastered):
+        told = (*self.weights, *self.bass_in_other, *self.includes, *self.missing, *self.mastered)
+        for name in told:
             if name not in names:
                 raise ValueError(f"'{name}' is the name of none of the roots: {', '.join(sorted(names))}")
         for name in self.mastered:
@@ -312,6 +316,30 @@ class TrainConfig(Strict):
     compute: ComputeConfig = ComputeConfig()
     monitor: MonitorConfig = MonitorConfig()
     release: ReleaseConfig = ReleaseConfig()
+
+    @property
+    def stems(self) -> tuple[str, ...]:
+        """What the run's network tells apart: `stems` of `[network]` (Open-Unmix says `targets`)."""
+        return tuple(self.network.get("stems") or self.network.get("targets") or STEMS)
+
+    @model_validator(mode="after")
+    def _data_speak_of_the_stems(self) -> Self:
+        stems = self.stems
+        for file, held in self.data.names.items():
+            if held not in (*stems, *BESIDE_STEMS):
+                known = ", ".join((*stems, *BESIDE_STEMS))
+                raise ValueError(f"data.names: '{file}' cannot hold '{held}'; there are: {known}")
+        for root, held_there in self.data.includes.items():
+            for name in (n for stem, inner in held_there.items() for n in (stem, *inner)):
+                if name not in stems:
+                    raise ValueError(f"data.includes.{root}: '{name}' is none of {', '.join(stems)}")
+        if stems == STEMS and self.data.includes:
+            raise ValueError("data.includes is for other sets of stems; of these four say data.bass_in_other")
+        if stems != STEMS and self.data.bass_in_other:
+            raise ValueError("data.bass_in_other is for the four stems; say data.includes")
+        if stems != STEMS and self.mix.silent_source > 0.0:
+            raise ValueError(f"mix.silent_source is for {', '.join(STEMS)}")
+        return self
 
 
 def load_config(path: Path) -> TrainConfig:

@@ -159,10 +159,11 @@ class Trainer:
             # The first process of each machine decodes what the cache lacks.
             self.processes.wait()
         rate = self.network.spec.sample_rate
-        tracks, validation = load_training(c.data, rate)
+        tracks, validation = load_training(c.data, rate, self.network.spec.stems)
         if not self.processes.local:
             self.processes.wait()
-        mixer = Mixer(tracks, c.data, c.mix, int(c.optimiser.seconds * rate), c.augment, rate)
+        samples, stems = int(c.optimiser.seconds * rate), self.network.spec.stems
+        mixer = Mixer(tracks, c.data, c.mix, samples, c.augment, rate, stems)
         steps = Steps(mixer, self.objective, c, shares)
         report(
             f"{len(tracks)} tracks, {_millions(self.network)} parameters, {self.device.type}"
@@ -458,6 +459,7 @@ def validate(
         lambda mix: separate(network, torch.from_numpy(mix).to(device)).cpu().numpy(),
         tracks,
         network.spec.sample_rate,
+        network.spec.stems,
     )
 
 

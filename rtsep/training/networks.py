@@ -17,7 +17,8 @@ from rtsep.separators.network import CausalNetwork
 from rtsep.separators.offline_network import OfflineNetwork
 from rtsep.separators.registry import read_package
 from rtsep.spec import STEMS, ModelError, UsageError
-from rtsep.training.config import TrainConfig
+from rtsep.training.config import BESIDE_STEMS, TrainConfig
+from rtsep.training.corpus import REST
 from rtsep.training.objective import Autocast, MaskObjective, Objective, WaveformObjective
 
 PIECE_SECONDS, PAST_SECONDS = 30.0, 15.0
@@ -45,8 +46,12 @@ def make_network(config: TrainConfig) -> TrainableNetwork:
         where = ".".join(str(part) for part in first["loc"])
         raise UsageError(f"[network] {where}: {first['msg']}") from None
     network = cast(TrainableNetwork, network_class(sizes))
-    if network.spec.channels != 2 or network.spec.stems != STEMS:
-        raise UsageError(f"[network] only stereo networks for {', '.join(STEMS)} can be trained so far")
+    if network.spec.channels != 2:
+        raise UsageError("[network] only stereo networks can be trained so far")
+    stems = network.spec.stems
+    if len(stems) < 2 or (taken := sorted({*BESIDE_STEMS, REST} & set(stems))):
+        told = f"'{taken[0]}' is what others add up to" if len(stems) > 1 else "there must be two at least"
+        raise UsageError(f"[network] stems: {told}; name those to tell apart, such as {', '.join(STEMS)}")
     if isinstance(network, MaskNetwork):
         network.dropout = config.optimiser.dropout
     elif config.optimiser.dropout:
@@ -74,8 +79,8 @@ def make_objective(config: TrainConfig, network: TrainableNetwork, autocast: Aut
         assert isinstance(network, MaskNetwork)
         return cast(Objective[object], MaskObjective(network, autocast, config.optimiser.windows))
     terms = config.loss.terms() or {"l1": 1.0}
-    rate = network.spec.sample_rate
-    return cast(Objective[object], WaveformObjective(terms, config.loss.vocals, rate, autocast))
+    rate, stems = network.spec.sample_rate, network.spec.stems
+    return cast(Objective[object], WaveformObjective(terms, config.loss.vocals, rate, autocast, stems))
 
 
 def take_weights(network: TrainableNetwork, config: TrainConfig) -> None:
