@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from rtsep.evaluation.aggregate import Table as Figures
+    from rtsep.evaluation.live_conditions import LiveConditions
     from rtsep.evaluation.spectra import Transform
 
 _PIPE_WIDTH = 200
@@ -50,6 +51,15 @@ def eval(
             metavar="NAMES",
             help="What the tracks' files are called and told apart as, such as vocals,drums,guitar,other."
             "  [default: vocals,drums,bass,other, or what the models have beyond these]",
+        ),
+    ] = None,
+    live_conditions: Annotated[
+        str | None,
+        typer.Option(
+            "--live-conditions",
+            metavar="NAME=VALUE,...",
+            help="Score tracks as if recorded on a stage: crowd=DB, bleed=DB (against mixture and source), or"
+            " off, and seed=NUMBER; those left out are crowd=-20,bleed=-18,seed=0.",
         ),
     ] = None,
     bss: Annotated[bool, typer.Option("--bss", help="Measure BSSEval v4 too, with museval: slow.")] = False,
@@ -97,7 +107,8 @@ def eval(
             raise AudioFileError(f"{error.file}: exists already; --overwrite replaces it") from None
     models = model if model or oracle else [DEFAULT_MODEL]
     sources = find_tracks(root, _stems(stems, models or ()))
-    settings = Settings(chunk, seconds, bss, transform, excerpts if output is not None else 0)
+    live = None if live_conditions is None else _live(live_conditions)
+    settings = Settings(chunk, seconds, bss, transform, excerpts if output is not None else 0, live)
     with ExitStack() as opened:
         systems = []
         # Oracles first: a name that does not exist should not wait for a model to load.
@@ -142,6 +153,29 @@ def _stems(text: str | None, models: Sequence[str]) -> tuple[str, ...]:
     names = tuple(dict.fromkeys(n for p in packages if not p.built_in for n in p.spec.stems))
     names = tuple(name for name in names if name != ACCOMPANIMENT)
     return STEMS if set(names) <= set(STEMS) else names
+
+
+def _live(text: str) -> LiveConditions:
+    from rtsep.evaluation.live_conditions import LiveConditions
+
+    values: dict[str, float | int | None] = {}
+    for part in filter(None, text.split(",")):
+        name, _, value = (piece.strip() for piece in part.partition("="))
+        try:
+            if name not in ("crowd", "bleed", "seed") or name in values:
+                raise ValueError
+            if name == "seed":
+                if int(value) < 0:
+                    raise ValueError
+                values[name] = int(value)
+            else:
+                values[name] = None if value == "off" else float(value)
+        except ValueError:
+            raise UsageError(
+                f"--live-conditions {text}: write some of crowd=DB, bleed=DB and seed=NUMBER, each once"
+            ) from None
+    level = {f"{name}_db": values[name] for name in ("crowd", "bleed") if name in values}
+    return LiveConditions(**level, seed=int(values.get("seed") or 0))
 
 
 def _transform(text: str) -> Transform:

@@ -170,6 +170,27 @@ def load_validation(data: DataConfig, sample_rate: int, stems: tuple[str, ...] =
     return _validation_folder(data, Cache(data.cache, sample_rate), stems)
 
 
+def load_noise(folder: Path, cache: Path, sample_rate: int) -> list[NDArray[np.int16]]:
+    """Every sound file below a folder, memory-mapped int16 (samples, 2).
+
+    Raises:
+        UsageError: when the folder is missing or holds none, or one cannot be read or is empty.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"no such folder of noise: {folder}")
+    files = sorted(
+        f for f in folder.rglob("*") if f.suffix.lower() in SUFFIXES and not f.name.startswith(".")
+    )
+    if not files:
+        raise UsageError(f"no sound files below {folder}")
+    kept = Cache(cache, sample_rate)
+    noises = [kept.files((file,)) for file in files]
+    for file, noise in zip(files, noises, strict=True):
+        if not len(noise):
+            raise UsageError(f"{file}: is empty")
+    return noises
+
+
 def _validation_folder(data: DataConfig, cache: Cache, stems: tuple[str, ...]) -> list[Track]:
     if data.validation is None:
         return []

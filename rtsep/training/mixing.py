@@ -14,12 +14,13 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from rtsep.evaluation.live_conditions import CROWD, bleed, crowd, gain_to, host_of_crowd
 from rtsep.spec import STEMS, UsageError
 from rtsep.training import augmentation as augment
 from rtsep.training import effects
 from rtsep.training.augmentation import Audio
 from rtsep.training.config import AugmentConfig, DataConfig, MixConfig
-from rtsep.training.corpus import Track
+from rtsep.training.corpus import Track, load_noise
 from rtsep.training.guitars import guitar
 from rtsep.training.labels import (
     BASS,
@@ -120,6 +121,9 @@ class Mixer:
             effects.pedalboard()
         if self.extra.codec > 0.0:
             effects.codec_delay(sample_rate)
+        self.crowd_in = self._host_of_crowd()
+        folder = self.extra.crowd_noise
+        self.crowds = [] if folder is None else load_noise(folder, data.cache, sample_rate)
         pool = partial(Pool, weights=data.weights)
         self.voices = pool(t for t in tracks if "vocals" in t.stems)
         self.backings = pool(t for t in tracks if knows_backing(t, self._mixes_bass(t)))
@@ -436,8 +440,13 @@ class Mixer:
             if extra.codec > 0.0 and rng.random() < extra.codec:
                 audio = effects.compress(audio, rate, float(rng.uniform(*extra.codec_quality)))
             treated.append((group, audio))
+        if extra.bleed > 0.0 and rng.random() < extra.bleed:
+            level, others = float(rng.uniform(*extra.bleed_db)), max(len(treated) - 1, 1)
+            treated = [(group, bleed(audio, others, level, rate, rng)) for group, audio in treated]
         if extra.drop > 0.0:
             treated = self._drop(treated, rng)
+        if extra.crowd > 0.0 and rng.random() < extra.crowd:
+            treated = self._with_crowd(treated, rng)
         if extra.mono > 0.0 and rng.random() < extra.mono:
             side = int(rng.integers(2))
             # Of a song that lies on one side alone, the other is no song.
@@ -445,6 +454,36 @@ class Mixer:
                 side = 1 - side
             treated = [(group, np.stack((audio[side], audio[side]))) for group, audio in treated]
         return treated
+
+    def _host_of_crowd(self) -> int:
+        if self.extra.crowd == 0.0:
+            return -1
+        host = host_of_crowd(self.stems)
+        if host is None:
+            raise UsageError("[augment] crowd: no stem can have it in it; that takes `crowd` or `other`")
+        return self.stems.index(host)
+
+    def _with_crowd(self, parts: Parts, rng: np.random.Generator) -> Parts:
+        """A crowd joins the part that its stem belongs to. Where that is not known, there can be none."""
+        row = next((row for row, (group, _) in enumerate(parts) if self.crowd_in in group), None)
+        if row is None and self.stems[self.crowd_in] != CROWD:
+            return parts
+        if self.crowds:
+            noise = self._excerpt_of(self.crowds[int(rng.integers(len(self.crowds)))], rng)
+        else:
+            noise = crowd(self.samples, self.sample_rate, rng)
+        mixture = sum((audio for _, audio in parts), self._silence())
+        noise = noise * np.float32(gain_to(noise, mixture, float(rng.uniform(*self.extra.crowd_db))))
+        if row is None:
+            return [*parts, ((self.crowd_in,), noise)]
+        group, audio = parts[row]
+        return [*parts[:row], (group, audio + noise), *parts[row + 1 :]]
+
+    def _excerpt_of(self, recording: NDArray[np.int16], rng: np.random.Generator) -> Audio:
+        """Of a recording (samples, 2), from somewhere on; one that is short goes round."""
+        start = int(rng.integers(len(recording)))
+        places = np.arange(start, start + self.samples) % len(recording)
+        return np.ascontiguousarray(recording[places].T / np.float32(32768.0), np.float32)
 
     def _drop(self, parts: Parts, rng: np.random.Generator) -> Parts:
         falls = rng.random(len(parts)) < self.extra.drop

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import cast
 
 import numpy as np
@@ -15,7 +16,7 @@ from rtsep.separators.catalogue import classes, load_any
 from rtsep.separators.mask_network import MaskNetwork
 from rtsep.separators.network import CausalNetwork
 from rtsep.separators.offline_network import OfflineNetwork
-from rtsep.separators.registry import read_package
+from rtsep.separators.registry import find_any, read_package
 from rtsep.spec import STEMS, ModelError, UsageError
 from rtsep.training.config import BESIDE_STEMS, TrainConfig
 from rtsep.training.corpus import REST
@@ -84,11 +85,15 @@ def make_objective(config: TrainConfig, network: TrainableNetwork, autocast: Aut
 
 
 def take_weights(network: TrainableNetwork, config: TrainConfig) -> None:
-    """Begin with a finished model of the same configuration, `start_from`. Raises ModelError, UsageError."""
-    assert config.start_from is not None
-    model = load_any(read_package(config.start_from))
+    """Begin with a finished model of the same configuration, `begins_with`. Raises ModelError, UsageError."""
+    first = config.begins_with
+    assert first is not None
+    package = read_package(first) if isinstance(first, Path) else find_any(first)
+    if package.built_in:
+        raise UsageError(f"{first} is built in: it has no weights to begin with")
+    model = load_any(package)
     if type(model) is not type(network) or model.config != network.config:
-        raise UsageError(f"{config.start_from} is not of this run's [network]; it cannot start from there")
+        raise UsageError(f"{first} is not of this run's [network]; it cannot start from there")
     network.load_state_dict(model.state_dict())
 
 

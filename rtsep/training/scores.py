@@ -27,7 +27,7 @@ def score_tracks(
         stems: what is told apart.
 
     Returns:
-        dB: SDR of each stem, and of the vocals, if they are one: the gain in SDR over the mixture's own, how far
+        dB: SDR of each stem and, if vocals are one, their gain in SDR over the mixture's own, how far
         muting attenuates them, and what muting does to seconds without them. What no track has is left out.
     """
     sdr: dict[str, list[float]] = {stem: [] for stem in stems}

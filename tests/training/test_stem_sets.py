@@ -1,4 +1,4 @@
-"""A set of stems is configuration: six classes, some of them missing in some songs, from files to a stream."""
+"""A set of stems is configuration: six classes, some missing in some songs, from files to a stream."""
 
 from __future__ import annotations
 
