@@ -3,8 +3,8 @@
 On a stage every microphone hears every instrument (A. Mocanu, "Musical source separation", master's thesis,
 EPFL, 2020, chapter 6): later by its way through the air, softer, and dulled by where the microphone does not
 look. The model is that of T. Prätzlich, R. M. Bittner, A. Liutkus, M. Müller, "Kernel additive modeling for
-interference reduction in multi-channel music recordings", ICASSP 2015: what a microphone records is the sum of
-all sources, each through a filter of its own.
+interference reduction in multi-channel music recordings", ICASSP 2015: what a microphone records is the sum
+of all sources, each through a filter of its own.
 
 What is a stem's truth then? The mixture is the sum of the microphones, so it holds each source as the sum of
 all its ways into it, its bleed into the others' microphones included. That sum is the source's image in the
@@ -92,8 +92,8 @@ def bleed(audio: Audio, microphones: int, level_db: float, rate: int, rng: np.ra
     """A source and what other microphones hear of it: its image in a mixture of all of them.
 
     Each microphone is drawn: a distance (1 to 6 m, so 3 to 17 ms), a level some dB around `level_db`, a place
-    in the stereo image, and an off-axis response: treble falls by up to 12 dB an octave above 1 to 8 kHz, bass
-    below 60 to 200 Hz where the channel's low cut is.
+    in the stereo image, and an off-axis response: treble falls by up to 12 dB an octave above 1 to 8 kHz,
+    bass below 60 to 200 Hz where the channel's low cut is.
 
     Args:
         audio: (channels, samples), as its own microphone hears it.
@@ -132,8 +132,8 @@ def crowd(samples: int, rate: int, rng: np.random.Generator) -> Audio:
     """A crowd that murmurs, cheers and claps, (2, samples) float32 with a root mean square of one.
 
     Murmur is noise with the long-term spectrum of speech whose level moves at the pace of syllables. Clapping
-    is a shower of short bursts of noise around 1 to 2.5 kHz at random times, which is what applause is made of
-    (L. Peltola, C. Erkut, P. R. Cook, V. Välimäki, "Synthesis of hand clapping sounds", IEEE TASLP 15(3),
+    is a shower of short bursts of noise around 1 to 2.5 kHz at random times, which is what applause is made
+    of (L. Peltola, C. Erkut, P. R. Cook, V. Välimäki, "Synthesis of hand clapping sounds", IEEE TASLP 15(3),
     2007); its density swells and dies down, as cheers do.
     """
     frequencies = np.fft.rfftfreq(samples, 1.0 / rate)

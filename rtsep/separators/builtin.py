@@ -10,13 +10,14 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping
 from importlib import import_module
-from typing import Any, NamedTuple, Protocol
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from rtsep.separators.manifest import Manifest, OfflineManifest, StateEntry, Window
 from rtsep.spec import BackendError, ModelError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 RATE = 44100
 CHANNELS = 2
@@ -168,6 +169,8 @@ def open_spectral(manifest: Manifest) -> tuple[SpectralMethod, Mapping[str, NDAr
     entry = _CAUSAL.get(manifest.architecture)
     if entry is None:
         raise ModelError(f"{manifest.name}: no causal method is called '{manifest.architecture}'")
+    import numpy as np
+
     state = {known.name: np.zeros(known.shape, np.float32) for known in manifest.state}
     made: SpectralMethod = getattr(_module(entry.module), entry.method)(manifest.config, state)
     return made, state

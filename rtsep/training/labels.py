@@ -90,12 +90,11 @@ def knows_backing(track: Track, bass_in_other: bool) -> bool:
     may be a recording of an instrument, and says nothing of what plays beside it.
     """
     if track.classes != STEMS:
-        place = track.classes.index(VOICE) if VOICE in track.classes else None
-        inner = [label for label in labels_of(track, False) if label[0] != (place,)]
-        heard = [name for _, names in inner for name in names]
         everything = {s for s, name in enumerate(track.classes) if name != VOICE}
+        behind = [(group, names) for group, names in labels_of(track, False) if set(group) <= everything]
+        heard = [name for _, names in behind for name in names]
         enough = len(heard) > 1 or ACCOMPANIMENT in heard
-        return enough and {s for group, _ in inner for s in group} == everything
+        return enough and {s for group, _ in behind for s in group} == everything
     if not track.unknown:
         return ACCOMPANIMENT in track.stems or "drums" in track.stems
     inner = [group for group, _ in labels_of(track, bass_in_other) if group != (VOCALS,)]
