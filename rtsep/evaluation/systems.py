@@ -42,7 +42,6 @@ STANDS_FOR: dict[str, str] = {
     "percussive": "drums",
     "centre": "vocals",
     "foreground": "vocals",
-    "repeating": "accompaniment",
 }
 """What stems of built-in methods are scored as: they know no instruments, but this is what they come near."""
 

@@ -80,7 +80,7 @@ _CAUSAL = {
         ("centre", "sides"),
         (4096, 1024, 256),
         {"powers": lambda bins: (2, bins)},
-        {"memory": 0.8, "width": 0.025, "low_hz": 120.0},
+        {"memory": 0.8, "width": 0.2, "low_hz": 120.0},
     ),
     "adress": _Causal(
         "left, middle and right of the stereo image, by ADRess",
@@ -90,7 +90,7 @@ _CAUSAL = {
         ("left", "centre", "right", "diffuse"),
         (4096, 1024, 256),
         {},
-        {"width": 0.1},
+        {"width": 0.5},
     ),
 }
 _NMF = {"analysis": 2048, "hop": 1024, "iterations": 100}
