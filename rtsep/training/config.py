@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -359,7 +360,10 @@ class TrainConfig(Strict):
     @property
     def stems(self) -> tuple[str, ...]:
         """What the run's network tells apart: `stems` of `[network]` (Open-Unmix says `targets`)."""
-        return tuple(self.network.get("stems") or self.network.get("targets") or STEMS)
+        named = self.network.get("stems") or self.network.get("targets")
+        # What is no list of names, the network's own configuration complains of.
+        listed = isinstance(named, list | tuple) and all(isinstance(name, str) for name in named)
+        return tuple(named) if named and listed else STEMS
 
     @property
     def begins_with(self) -> str | Path | None:
@@ -377,6 +381,10 @@ class TrainConfig(Strict):
     @model_validator(mode="after")
     def _data_speak_of_the_stems(self) -> Self:
         stems = self.stems
+        for stem in stems:
+            # What files, options and OSC addresses can be called.
+            if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", stem):
+                raise ValueError(f"network.stems: '{stem}': take small letters, digits, hyphens")
         if stems == STEMS and self.data.includes:
             raise ValueError("data.includes is for other sets of stems; of these four say data.bass_in_other")
         for file, held in self.data.names.items():

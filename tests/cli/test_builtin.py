@@ -37,7 +37,9 @@ def test_they_are_listed_behind_the_models_with_their_latency(tmp_path: Path) ->
     result = rtsep("models", RTSEP_MODELS=str(tmp_path))
     assert result.returncode == 0, result.stderr
     rows = {line.split()[0]: line for line in result.stdout.splitlines()}
-    assert "23.2 ms" in rows["hpss"] and "no weights" in rows["hpss"] and "harmonic, percussive" in rows["hpss"]
+    assert (
+        "23.2 ms" in rows["hpss"] and "no weights" in rows["hpss"] and "harmonic, percussive" in rows["hpss"]
+    )
     assert "offline" in rows["repet-sim"] and "no weights" in rows["repet-sim"]
     assert " MB" in rows["live"] and list(rows).index("live") < list(rows).index("adress")
     told = rtsep("models", "info", "adress")
@@ -98,13 +100,19 @@ def test_they_are_scored_as_what_they_come_near(song: Path, tmp_path: Path) -> N
     "arguments,complaint,code",
     [
         (["live", "--null", "--model", "repet"], "repet is an offline model", ModelError.exit_code),
-        (["live", "--null", "--model", "hpss", "--mute", "drums"], "this model has harmonic", UsageError.exit_code),
+        (
+            ["live", "--null", "--model", "hpss", "--mute", "drums"],
+            "this model has harmonic",
+            UsageError.exit_code,
+        ),
         (["models", "remove", "hpss"], "'hpss' is built into rtsep", ModelError.exit_code),
         (["export", "--model", "hpss", "--precision", "float16"], "hpss is built in", ModelError.exit_code),
         (["demo", "--model", "centre"], "with a vocals stem; centre is not", UsageError.exit_code),
     ],
 )
-def test_what_they_cannot_is_one_line(arguments: list[str], complaint: str, code: int, tmp_path: Path) -> None:
+def test_what_they_cannot_is_one_line(
+    arguments: list[str], complaint: str, code: int, tmp_path: Path
+) -> None:
     result = rtsep(*arguments, cwd=tmp_path)
     assert complaint in one_line(result) and result.returncode == code
     assert snapshot(tmp_path) == {}
