@@ -1,4 +1,4 @@
-"""Methods without weights on the command line: listed, live, on files, scored; stems of any name go through."""
+"""Methods without weights on the command line: listed, live, on files, scored; with stems of their own."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_they_are_scored_as_what_they_come_near(song: Path, tmp_path: Path) -> N
             UsageError.exit_code,
         ),
         (["models", "remove", "hpss"], "'hpss' is built into rtsep", ModelError.exit_code),
-        (["export", "--model", "hpss", "--precision", "float16"], "hpss is built in", ModelError.exit_code),
+        (["export", "hpss", "--precision", "float16"], "hpss is built in", ModelError.exit_code),
         (["demo", "--model", "centre"], "with a vocals stem; centre is not", UsageError.exit_code),
     ],
 )
