@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from pydantic import ValidationError
 
@@ -18,7 +19,7 @@ from rtsep.evaluation.campaign import Settings, evaluate
 from rtsep.evaluation.systems import Model, Oracle
 from rtsep.evaluation.tracks import find_tracks
 from rtsep.spec import STEMS, UsageError
-from rtsep.training.config import TrainConfig
+from rtsep.training.config import DataConfig, MixConfig, TrainConfig
 from rtsep.training.corpus import Track, load_training
 from rtsep.training.labels import knows_backing, labels_of
 from rtsep.training.loop import Trainer
@@ -87,11 +88,28 @@ def test_labels_say_what_is_silent_what_is_unknown_and_what_is_one(corpus: Path,
     assert backed == {"full", "lacking", "four"}
 
 
-def test_what_is_left_of_a_mixture_is_one_group(corpus: Path, tmp_path: Path) -> None:
+def test_a_mixture_that_is_no_sum_is_told(corpus: Path, tmp_path: Path) -> None:
     run = config(corpus, tmp_path, data={"missing": {"unknown": "unknown"}, "mastered": []})
     # The mixture there is noise of its own, in which the known parts do not lie.
     with pytest.raises(UsageError, match="is not the sum of"):
         tracks_of(run)
+
+
+def test_a_plain_sum_less_what_is_known_is_the_rest(tmp_path: Path) -> None:
+    folder = write_track(tmp_path / "sums" / "song", SIX, seed=5)
+    whole = sum(soundfile.read(folder / f"{stem}.wav")[0] for stem in SIX)
+    soundfile.write(folder / "mixture.wav", whole, RATE, subtype="FLOAT")
+    for stem in ("drums", "bass", "piano", "other"):
+        (folder / f"{stem}.wav").unlink()
+    facts = {"roots": [tmp_path / "sums"], "missing": {"sums": "unknown"}, "cache": tmp_path / "cache"}
+    (track,), _ = load_training(DataConfig.model_validate(facts), RATE, SIX)
+    assert labels_of(track, False) == [((0,), ("vocals",)), ((3,), ("guitar",)), ((1, 2, 4, 5), ("rest",))]
+    assert track.whole and track.covered == set(SIX) and knows_backing(track, False)
+    off = dict.fromkeys(("over_backing", "remixed", "instrumental", "vocal"), 0.0)
+    mix = MixConfig(aligned=1.0, procedure="sum", **off)
+    mixer = Mixer([track], DataConfig.model_validate(facts), mix, 4000, sample_rate=RATE, stems=SIX)
+    example = mixer.draw(np.random.default_rng(0))
+    assert [list(np.flatnonzero(row)) for row in example.groups[:4]] == [[0], [3], [1, 2, 4, 5], []]
 
 
 @pytest.mark.parametrize("kind", ["aligned", "over_backing", "remixed", "instrumental", "vocal"])
