@@ -62,7 +62,7 @@ def sdr(truth: NDArray[np.floating], estimate: NDArray[np.floating]) -> float:
 def test_offline_methods_share_the_mixture_out(name: str) -> None:
     mix = np.stack([tones(1.5), 0.5 * tones(1.5)]) + 0.3 * strokes(1.5)
     mix = mix.astype(np.float32)
-    model = open_offline(quick(name, iterations=2, components=4))
+    model = open_offline(quick(name, iterations=2, components=4, analysis=1024, hop=512))
     for piece in (mix, mix[:, :1], np.zeros((2, 5000), np.float32)):
         stems = model.separate(piece)
         assert stems.shape == (len(model.spec.stems), *piece.shape) and stems.dtype == np.float32
