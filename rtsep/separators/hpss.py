@@ -124,6 +124,11 @@ class CausalHPSS:
         _separate(mix, *self._state, self._magnitudes, self._column, stems)
 
 
+def fitting(size: int, count: int) -> int:
+    """The length of a median over at most `count` values: scipy's, when longer, reads what is not there."""
+    return min(size, count - 1 + count % 2)
+
+
 class CentredHPSS:
     """The published method on whole pieces, with librosa's medians and masks.
 
@@ -141,6 +146,7 @@ class CentredHPSS:
 
         spectra, samples = self._transform.whole(mix), mix.shape[-1]
         magnitude = np.sqrt(np.sum(np.abs(spectra) ** 2, axis=0)).T
-        mask, _ = librosa.decompose.hpss(magnitude, kernel_size=self._size, power=2.0, mask=True)
+        size = (fitting(self._size[0], magnitude.shape[1]), fitting(self._size[1], magnitude.shape[0]))
+        mask, _ = librosa.decompose.hpss(magnitude, kernel_size=size, power=2.0, mask=True)
         harmonic = self._transform.signal(mask.T * spectra, samples)
         return np.stack([harmonic, mix - harmonic]).astype(np.float32)

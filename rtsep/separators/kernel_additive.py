@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtsep.dsp.spectra import Transform
+from rtsep.separators.hpss import fitting
 from rtsep.separators.repet import repeating_period
 
 PERIODS = 3
@@ -59,14 +60,16 @@ class KernelAdditive:
         """The medians over the kernels: vocals, percussive, harmonic, repeating."""
         from scipy.ndimage import median_filter
 
-        reach = self._config["cross"]
+        frames, bins = magnitudes.shape[1:]
+        reach = min(self._config["cross"], fitting(frames, frames) // 2)
+        wide, steady = fitting(self._config["wide"], bins), fitting(self._config["steady"], frames)
         cross = np.zeros((2 * reach + 1, 2 * reach + 1), bool)
         cross[reach], cross[:, reach] = True, True
         period = repeating_period(magnitudes, self._rate / self._transform.hop)
         return [
             lambda power: median_filter(power, footprint=cross),
-            lambda power: median_filter(power, size=(1, self._config["wide"])),
-            lambda power: median_filter(power, size=(self._config["steady"], 1)),
+            lambda power: median_filter(power, size=(1, wide)),
+            lambda power: median_filter(power, size=(steady, 1)),
             lambda power: periodic_median(power, period),
         ]
 

@@ -63,7 +63,7 @@ def test_offline_methods_share_the_mixture_out(name: str) -> None:
     mix = np.stack([tones(1.5), 0.5 * tones(1.5)]) + 0.3 * strokes(1.5)
     mix = mix.astype(np.float32)
     model = open_offline(quick(name, iterations=2, components=4, analysis=1024, hop=512))
-    for piece in (mix, mix[:, :1], np.zeros((2, 5000), np.float32)):
+    for piece in (mix, mix[:, :1], mix[:, 3000:3700], np.zeros((2, 5000), np.float32)):
         stems = model.separate(piece)
         assert stems.shape == (len(model.spec.stems), *piece.shape) and stems.dtype == np.float32
         np.testing.assert_allclose(stems.sum(axis=0), piece, rtol=0.0, atol=1e-5)
