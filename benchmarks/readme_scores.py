@@ -39,7 +39,7 @@ def describe(root: Path) -> str:
         milliseconds = 1000.0 * spec.algorithmic_latency / spec.sample_rate
         lines.append(
             f"- `{m.name}`: {m.description} Algorithmic latency {spec.algorithmic_latency} samples"
-            f" ({milliseconds:.1f} ms), hop {spec.hop}, graph {m.files.onnx.bytes / 1e6:.1f} MB,"
+            f" ({milliseconds:.1f} ms), hop {spec.hop}, graph {package.files.onnx.bytes / 1e6:.1f} MB,"
             f" licence {m.licence}."
         )
     lines += ["", "On the validation song, which was not trained on:", ""]

@@ -24,8 +24,10 @@ from rtsep.separators.causal_lstm import CausalLSTMConfig
 from rtsep.separators.manifest import Manifest
 from rtsep.separators.mask_network import MaskConfig
 from rtsep.training.config import (
+    AugmentConfig,
     ComputeConfig,
     DataConfig,
+    FineTuneConfig,
     LossConfig,
     MixConfig,
     MonitorConfig,
@@ -220,6 +222,8 @@ def table_under(document: str, heading: str) -> dict[str, str]:
         ("### `[network]` of a band-split network", BandSplitConfig),
         ("### `[data]`", DataConfig),
         ("### `[mix]`", MixConfig),
+        ("### `[augment]`", AugmentConfig),
+        ("### `[fine_tune]`", FineTuneConfig),
         ("### `[loss]`", LossConfig),
         ("### `[optimiser]`", OptimiserConfig),
         ("### `[compute]`", ComputeConfig),

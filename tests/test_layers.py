@@ -57,7 +57,17 @@ TORCH_MODULES = {
     "bench.peer_tasks",
 }
 NETWORKS = "separators"
-TORCH_FREE = {"separators.manifest", "separators.registry", "separators.__init__"}
+TORCH_FREE = {
+    "separators.__init__",
+    "separators.builtin",
+    "separators.factorisation",
+    "separators.hpss",
+    "separators.kernel_additive",
+    "separators.manifest",
+    "separators.panning",
+    "separators.registry",
+    "separators.repet",
+}
 
 MODULES = {
     ".".join(path.relative_to(PACKAGE).with_suffix("").parts): path for path in sorted(PACKAGE.rglob("*.py"))

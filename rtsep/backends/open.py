@@ -29,7 +29,8 @@ def open_backend(
 
     Args:
         package: the model; its files are taken as they are, see `ModelPackage.verify`.
-        backend: "onnx" or "torch". torch is imported only when it is asked for.
+        backend: "onnx" or "torch". torch is imported only when it is asked for. Built-in methods have code
+            of their own, whatever this says.
         device: "cpu" or "cuda". What is asked for is what runs, or an error.
         threads: CPU threads of one step; more than there are cores are as many as there are cores.
         batch: streams that one step serves, each with a state of its own.
@@ -50,6 +51,12 @@ def open_backend(
     threads = useful(threads)
     if precision not in ("fp32", "fp16"):
         raise BackendError(f"unknown precision '{precision}'; there are: fp32, fp16")
+    if backend not in BACKENDS:
+        raise BackendError(f"unknown backend '{backend}'; there are: {', '.join(BACKENDS)}")
+    if package.built_in:
+        from rtsep.backends.builtin import CompiledBackend
+
+        return CompiledBackend(package, device, batch)
     if backend == "onnx":
         if precision != "fp32":
             raise BackendError(
@@ -58,14 +65,12 @@ def open_backend(
         from rtsep.backends.onnx import OnnxBackend
 
         return OnnxBackend(package, device, threads, batch)
-    if backend == "torch":
-        try:
-            from rtsep.backends.torch import TorchBackend
-        except ModuleNotFoundError as error:
-            raise BackendError(f"the torch backend needs {error.name}, which is not installed") from None
-        held: Precision = "fp16" if precision == "fp16" else "fp32"
-        return TorchBackend(package, device, threads, batch, held)
-    raise BackendError(f"unknown backend '{backend}'; there are: {', '.join(BACKENDS)}")
+    try:
+        from rtsep.backends.torch import TorchBackend
+    except ModuleNotFoundError as error:
+        raise BackendError(f"the torch backend needs {error.name}, which is not installed") from None
+    held: Precision = "fp16" if precision == "fp16" else "fp32"
+    return TorchBackend(package, device, threads, batch, held)
 
 
 def open_blocks(package: ModelPackage, device: str = "cpu", threads: int = 1) -> BlockStream:
@@ -100,7 +105,7 @@ def open_lanes(package: ModelPackage, device: str = "cpu", threads: int = 1, *, 
 
 
 def open_offline(package: OfflinePackage, device: str = "cpu", threads: int = 1) -> OfflineModel:
-    """Load an offline model, its file checked. torch runs it, and is imported here.
+    """Load an offline model, its file checked. torch runs it, and is imported here, unless it is built in.
 
     Args:
         package: the model.
@@ -108,13 +113,18 @@ def open_offline(package: OfflinePackage, device: str = "cpu", threads: int = 1)
         threads: CPU threads; torch keeps this number for the whole process.
 
     Raises:
-        BackendError: when torch is not installed, or the device is unknown or not there.
+        BackendError: when torch, or what a built-in method takes, is not installed, or the device is unknown
+            or not there.
         ModelError: when the weights are damaged or do not fit the manifest.
     """
     if device not in DEVICES:
         raise BackendError(f"unknown device '{device}'; there are: {', '.join(DEVICES)}")
     if threads < 1:
         raise BackendError(f"a backend needs at least one thread, not {threads}")
+    if package.built_in:
+        from rtsep.backends.builtin import PieceModel
+
+        return PieceModel(package, device)
     try:
         from rtsep.backends.whole import TorchOfflineModel
     except ModuleNotFoundError as error:

@@ -15,10 +15,10 @@ PARTS_OF_GRU = 3
 
 
 def parameters(package: AnyPackage) -> int | None:
-    """Numbers in the weights' file; None for a model that is only a graph."""
+    """Numbers in the weights' file; None for a model that is only a graph, or a method without weights."""
     from safetensors import safe_open
 
-    if isinstance(package, ModelPackage) and package.manifest.files.weights is None:
+    if package.built_in or (isinstance(package, ModelPackage) and package.files.weights is None):
         return None
     with safe_open(package.weights, framework="numpy") as weights:
         return sum(math.prod(weights.get_slice(key).get_shape()) for key in weights.keys())  # noqa: SIM118

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,12 +12,13 @@ import typer
 
 from rtsep.cli.threads import capped
 from rtsep.separators.registry import DEFAULT_MODEL
-from rtsep.spec import AudioFileError, UsageError
+from rtsep.spec import STEMS, AudioFileError, UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from rtsep.evaluation.aggregate import Table as Figures
+    from rtsep.evaluation.live_conditions import LiveConditions
     from rtsep.evaluation.spectra import Transform
 
 _PIPE_WIDTH = 200
@@ -42,6 +44,23 @@ def eval(
             "--oracle",
             metavar="NAME",
             help="A bound: ibm, irm1, irm2, mwf, fb-irm1:MODEL, fb-irm2:MODEL; may be repeated.",
+        ),
+    ] = None,
+    stems: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAMES",
+            help="What the tracks' files are called and told apart as, such as vocals,drums,guitar,other."
+            "  [default: vocals,drums,bass,other, or what the models have beyond these]",
+        ),
+    ] = None,
+    live_conditions: Annotated[
+        str | None,
+        typer.Option(
+            "--live-conditions",
+            metavar="NAME=VALUE,...",
+            help="Score tracks as if recorded on a stage: crowd=DB, bleed=DB (against mixture and source), or"
+            " off, and seed=NUMBER; those left out are crowd=-20,bleed=-18,seed=0.",
         ),
     ] = None,
     bss: Annotated[bool, typer.Option("--bss", help="Measure BSSEval v4 too, with museval: slow.")] = False,
@@ -88,9 +107,10 @@ def eval(
             staged.check()
         except AlreadyThereError as error:
             raise AudioFileError(f"{error.file}: exists already; --overwrite replaces it") from None
-    sources = find_tracks(root)
-    settings = Settings(chunk, seconds, bss, transform, excerpts if output is not None else 0)
     models = model if model or oracle else [DEFAULT_MODEL]
+    sources = find_tracks(root, _stems(stems, models or ()))
+    live = None if live_conditions is None else _live(live_conditions)
+    settings = Settings(chunk, seconds, bss, transform, excerpts if output is not None else 0, live)
     with ExitStack() as opened:
         systems = []
         # Oracles first: a name that does not exist should not wait for a model to load.
@@ -117,6 +137,47 @@ def eval(
             _print(console, figures)
         if staged is not None:
             console.print(f"Written to [bold]{output}[/]: {REPORT_NAME}, {SCORES_NAME}")
+
+
+def _stems(text: str | None, models: Sequence[str]) -> tuple[str, ...]:
+    """What to tell apart: as the option says, else all that trained models do if it is more than the four."""
+    from rtsep.evaluation.tracks import ACCOMPANIMENT
+    from rtsep.separators.registry import find_any
+
+    if text is not None:
+        names = tuple(name.strip().lower() for name in text.split(","))
+        if "" in names or len(set(names)) != len(names) or len(names) < 2 or ACCOMPANIMENT in names:
+            raise UsageError(
+                f"--stems {text}: write two names or more, each once, such as vocals,drums,other"
+            )
+        return names
+    packages = [find_any(name) for name in models]
+    names = tuple(dict.fromkeys(n for p in packages if not p.built_in for n in p.spec.stems))
+    names = tuple(name for name in names if name != ACCOMPANIMENT)
+    return STEMS if set(names) <= set(STEMS) else names
+
+
+def _live(text: str) -> LiveConditions:
+    from rtsep.evaluation.live_conditions import LiveConditions
+
+    values: dict[str, float | int | None] = {}
+    for part in filter(None, text.split(",")):
+        name, _, value = (piece.strip() for piece in part.partition("="))
+        try:
+            if name not in ("crowd", "bleed", "seed") or name in values:
+                raise ValueError
+            if name == "seed":
+                if int(value) < 0:
+                    raise ValueError
+                values[name] = int(value)
+            else:
+                values[name] = None if value == "off" else float(value)
+        except ValueError:
+            raise UsageError(
+                f"--live-conditions {text}: write some of crowd=DB, bleed=DB and seed=NUMBER, each once"
+            ) from None
+    level = {f"{name}_db": values[name] for name in ("crowd", "bleed") if name in values}
+    return LiveConditions(**level, seed=int(values.get("seed") or 0))
 
 
 def _transform(text: str) -> Transform:

@@ -82,8 +82,8 @@ def export(
 def _renew(package: ModelPackage) -> None:
     from rtsep.training.export import renew
 
-    before = package.manifest.files.onnx.bytes
-    after = renew(package).manifest.files.onnx.bytes
+    before = package.files.onnx.bytes
+    after = renew(package).files.onnx.bytes
     Console().print(f"{package.root}: graph {before / 1e6:.1f} MB before, {after / 1e6:.1f} MB now")
 
 
@@ -98,6 +98,9 @@ def _scores(package: ModelPackage, root: Path) -> dict[str, float]:
     from rtsep.training.scores import score_tracks
 
     rate = package.spec.sample_rate
-    with tempfile.TemporaryDirectory(prefix="rtsep-score-") as cache, load(package.root) as separator:
-        tracks = load_corpus([root], Path(cache), rate)
-        return score_tracks(lambda mix: np.stack(list(separator.separate(mix, rate).values())), tracks, rate)
+    with tempfile.TemporaryDirectory(prefix="rtsep-score-") as cache, load(package) as separator:
+        stems = package.spec.stems
+        tracks = load_corpus([root], Path(cache), rate, stems)
+        return score_tracks(
+            lambda mix: np.stack(list(separator.separate(mix, rate).values())), tracks, rate, stems
+        )

@@ -36,13 +36,14 @@ def list_models() -> None:
         (
             package.name,
             latency(package),
+            size(package),
             ", ".join(package.manifest.stems),
             package.manifest.licence,
             package.manifest.title,
         )
         for package in packages
     ]
-    typer.echo(table(("name", "latency", "stems", "licence", "what it is"), rows))
+    typer.echo(table(("name", "latency", "weights", "stems", "licence", "what it is"), rows))
 
 
 @models.command("info")
@@ -58,7 +59,7 @@ def info(name: Annotated[str, typer.Argument(help="A model's name, or its folder
         ("description", manifest.description),
         ("version", manifest.version),
         ("licence", manifest.licence),
-        ("folder", str(package.root)),
+        ("folder", "none: it is built in" if package.built_in else str(package.root)),
         ("architecture", manifest.architecture),
         ("stems", ", ".join(spec.stems)),
         ("audio", f"{spec.channels} channels at {spec.sample_rate} Hz"),
@@ -69,7 +70,7 @@ def info(name: Annotated[str, typer.Argument(help="A model's name, or its folder
     # Shown even when a file is damaged: what the model should be helps to get it again.
     typer.echo(table((), rows))
     package.verify()
-    typer.echo("files are intact")
+    typer.echo("there are no files" if package.built_in else "files are intact")
 
 
 @models.command("add")
@@ -136,11 +137,23 @@ def latency(package: AnyPackage) -> str:
     return f"{1000 * spec.algorithmic_latency / spec.sample_rate:.1f} ms"
 
 
+def size(package: AnyPackage) -> str:
+    """How much was learnt: the size of what holds it; "no weights" of a method that is built in."""
+    from rtsep.separators.manifest import OfflineFiles
+
+    files = package.manifest.files
+    if files is None:
+        return "no weights"
+    entry = files.weights if isinstance(files, OfflineFiles) or files.weights else files.onnx
+    assert entry is not None
+    return f"{entry.bytes / 1e6:.1f} MB"
+
+
 def _about(package: AnyPackage) -> list[tuple[str, str]]:
     """What `info` shows of one kind of model only."""
     from rtsep.separators.manifest import OfflineManifest
 
-    manifest, files = package.manifest, package.manifest.files
+    manifest = package.manifest
     rows = []
     if isinstance(manifest, OfflineManifest):
         seconds = manifest.chunk / manifest.sample_rate
@@ -154,9 +167,14 @@ def _about(package: AnyPackage) -> list[tuple[str, str]]:
         own = f"{spec.algorithmic_latency} samples, {latency(package)} (the model's own)"
         rows.append(("latency", own))
         rows.append(("state", f"{manifest.state_bytes / 1e6:.2f} MB in {len(manifest.state)} tensors"))
-    if files.weights is not None:
-        rows.append(("weights", f"{files.weights.path}, {files.weights.bytes / 1e6:.1f} MB"))
+    if manifest.files is None:
+        rows.append(("weights", "none: nothing was trained"))
+        return rows
+    if manifest.files.weights is not None:
+        weights = manifest.files.weights
+        rows.append(("weights", f"{weights.path}, {weights.bytes / 1e6:.1f} MB"))
     if not isinstance(manifest, OfflineManifest):
+        assert manifest.files is not None
         onnx = manifest.files.onnx
         rows.append(("graph", f"{onnx.path}, {onnx.bytes / 1e6:.1f} MB"))
     return rows

@@ -168,11 +168,13 @@ def choose_backend(asked: str, package: AnyPackage, device: str, sources: Iterab
     """
     if asked not in BACKENDS:
         raise BackendError(f"unknown backend '{asked}'; there are: {', '.join(BACKENDS)}")
+    if package.built_in:
+        return "onnx"  # It has code of its own, which is reached by the stream's way.
     if asked != "auto":
         return asked
     if importlib.util.find_spec("torch") is None:
         return "onnx"
-    if isinstance(package, ModelPackage) and package.manifest.files.weights is None:
+    if isinstance(package, ModelPackage) and package.files.weights is None:
         return "onnx"
     return "torch" if device == "cuda" or _bytes(sources) >= TORCH_PAYS_BYTES else "onnx"
 

@@ -263,6 +263,8 @@ def models(played: str) -> Iterable[Finding]:
     again = "add or download it again: see 'rtsep models'"
     whole = []
     for package in registry.available():
+        if package.built_in:
+            continue
         try:
             package.verify()
         except RtsepError as error:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from rtsep.backends.base import OfflineModel
 from rtsep.backends.stream import HopStream
 from rtsep.engine.offline import open_model, separate_array
-from rtsep.separators.registry import DEFAULT_MODEL
+from rtsep.separators.registry import DEFAULT_MODEL, AnyPackage
 from rtsep.spec import AudioSpec, ModelError, UsageError
 
 
@@ -83,14 +83,18 @@ class Separator:
 
 
 def load(
-    model: str | Path = DEFAULT_MODEL, *, backend: str = "onnx", device: str = "cpu", threads: int = 1
+    model: str | Path | AnyPackage = DEFAULT_MODEL,
+    *,
+    backend: str = "onnx",
+    device: str = "cpu",
+    threads: int = 1,
 ) -> Separator:
     """Load a model, checked and warmed up.
 
     Args:
-        model: a shipped model's name, or the folder of one.
+        model: a model's name, the folder of one, or a package that was found already.
         backend: of a causal model: "onnx", or "torch", which alone imports torch. Offline models run on
-            torch, whatever this says.
+            torch, and built-in methods on their own, whatever this says.
         device: "cpu" or "cuda"; never replaced by the other.
         threads: CPU threads.
 

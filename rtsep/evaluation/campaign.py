@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from rtsep.evaluation.bsseval import require_museval
 from rtsep.evaluation.excerpts import Excerpt, cut
+from rtsep.evaluation.live_conditions import LiveConditions, render_live
 from rtsep.evaluation.scorer import TargetScores, TrackScores, score_track
 from rtsep.evaluation.spectra import Transform
 from rtsep.evaluation.systems import Kind, Mixture, System
@@ -32,6 +33,7 @@ class Settings:
         bss: measure BSSEval v4 too.
         transform: windows of the oracles.
         excerpts: tracks of which sounds are kept, the first ones.
+        live: conditions of a stage that are laid over every track; None: as it was recorded.
     """
 
     chunk_seconds: float = 1.0
@@ -39,6 +41,7 @@ class Settings:
     bss: bool = False
     transform: Transform = field(default_factory=Transform)
     excerpts: int = 3
+    live: LiveConditions | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +140,8 @@ def evaluate(
     results = []
     for index, source in enumerate(sources):
         track = source.read(settings.seconds)
+        if settings.live is not None:
+            track = render_live(track, settings.live)
         results.append(_on_track(track, everyone, settings, index < settings.excerpts, progress))
     facts = [
         SystemFacts(
@@ -156,8 +161,9 @@ def _on_track(
     scores: dict[str, TrackScores] = {}
     heard: list[Excerpt] = []
     if keep:
-        truth = {"mixture": track.mixture, "true vocals": track.parts[VOCALS]}
-        heard += cut(track, {**truth, "true accompaniment": track.targets[ACCOMPANIMENT]})
+        targets = track.targets
+        known = [name for name in (VOCALS, ACCOMPANIMENT) if name in targets] or list(targets)
+        heard += cut(track, {"mixture": track.mixture, **{f"true {name}": targets[name] for name in known}})
     for system in systems:
         if progress is not None:
             progress(track.name, system.name)

@@ -37,8 +37,8 @@ def choose(track: Track, seconds: float = SECONDS) -> slice:
     """The samples of the piece in which the vocals are loudest; the mixture, where there are none."""
     length = min(round(seconds * track.sample_rate), track.samples)
     step = max(1, min(track.sample_rate // 2, length))
-    vocals = track.parts[VOCALS]
-    energy = chunk_energy(vocals if np.any(vocals) else track.mixture, step)
+    vocals = track.parts.get(VOCALS)
+    energy = chunk_energy(vocals if vocals is not None and np.any(vocals) else track.mixture, step)
     run = max(1, length // step)
     sums = np.convolve(energy, np.ones(run), "valid") if len(energy) >= run else energy[:1]
     start = min(int(np.argmax(sums)) * step, track.samples - length)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import asdict
 from html import escape
 from typing import Any
 
@@ -33,6 +34,7 @@ def as_json(evaluation: Evaluation) -> str:
             "sounding_db": SOUNDING_DB,
             "seconds": settings.seconds,
             "bsseval": settings.bss,
+            "live_conditions": None if settings.live is None else asdict(settings.live),
             "oracle_window": [window.analysis, window.synthesis, window.hop],
         },
         "systems": [

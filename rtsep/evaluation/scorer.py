@@ -156,7 +156,7 @@ def score_track(
             passed over.
         chunk_seconds: length of a chunk of the SDR.
         bss: measure BSSEval v4 too, which takes seconds a minute of audio.
-        muting: measure muting, where there is an estimate of the vocals.
+        muting: measure muting, where there are vocals and an estimate of them.
 
     Raises:
         UsageError: when shapes differ, nothing can be scored, or museval is wanted and missing.
@@ -173,7 +173,7 @@ def score_track(
         for name, frames in _bsseval(track, estimates).items():
             scores[name].chunks.update({f"bss_{ratio}": frames[ratio] for ratio in RATIOS})
             scores[name].values.update({f"bss_{ratio}": median(frames[ratio]) for ratio in RATIOS})
-    figures = score_muting(track, estimates[VOCALS]) if muting and VOCALS in estimates else {}
+    figures = score_muting(track, estimates[VOCALS]) if muting and VOCALS in scores else {}
     return TrackScores(track.name, system, scores, figures)
 
 
@@ -190,8 +190,8 @@ def _bsseval(track: Track, estimates: dict[str, Audio]) -> dict[str, dict[str, N
     """
     frame = round(BSS_FRAME_SECONDS * track.sample_rate)
     found: dict[str, dict[str, NDArray[np.float64]]] = {}
-    pair = {name: track.targets[name] for name in (VOCALS, ACCOMPANIMENT)}
-    scenes = [pair] if set(track.parts) == set(pair) else [pair, track.parts]
+    pair = {name: track.targets[name] for name in (VOCALS, ACCOMPANIMENT) if name in track.targets}
+    scenes = [scene for scene in ([pair] if set(track.parts) == set(pair) else [pair, track.parts]) if scene]
     for scene in scenes:
         if all(name in estimates for name in scene):
             ratios = bsseval({name: on_16_bits(part) for name, part in scene.items()}, estimates, frame)

@@ -38,6 +38,14 @@ FILTERBANK_ORACLES: dict[str, tuple[float, bool]] = {
 """Oracles on a model's learned encoding: alpha, and whether its pseudo-inverse decodes."""
 
 
+STANDS_FOR: dict[str, str] = {
+    "percussive": "drums",
+    "centre": "vocals",
+    "foreground": "vocals",
+}
+"""What stems of built-in methods are scored as: they know no instruments, but this is what they come near."""
+
+
 class System(Protocol):
     """Anything that makes estimates of a track's parts.
 
@@ -90,13 +98,19 @@ class Model:
 
     def __init__(self, model: str | Path | AnyPackage, threads: int = 1) -> None:
         package = find_any(model) if isinstance(model, (str, Path)) else model
-        self._separator: Separator = load(package.root, threads=threads)
+        self._separator: Separator = load(package, threads=threads)
+        self._stands_for = STANDS_FOR if package.built_in else {}
         self.name = package.name
         self.spec: AudioSpec | None = self._separator.spec
 
     def separate(self, track: Track) -> dict[str, Audio]:
-        """Its stems and, where vocals are one of them, the sum of the others: what muting leaves."""
+        """Its stems and, where vocals are one of them, the sum of the others: what muting leaves.
+
+        Stems of built-in methods go by what they stand for, see `STANDS_FOR`.
+        """
         stems = self._separator.separate(track.mixture, track.sample_rate)
+        if self._stands_for:
+            stems = {self._stands_for.get(stem, stem): audio for stem, audio in stems.items()}
         return _with_accompaniment(dict(stems))
 
     def close(self) -> None:
@@ -198,6 +212,6 @@ def oracle_names() -> list[str]:
 
 def _with_accompaniment(estimates: dict[str, Audio]) -> dict[str, Audio]:
     rest = [estimate for stem, estimate in estimates.items() if stem != VOCALS]
-    if VOCALS not in estimates or not rest:
+    if VOCALS not in estimates or ACCOMPANIMENT in estimates or not rest:
         return estimates
     return estimates | {ACCOMPANIMENT: np.sum(np.stack(rest), axis=0)}

@@ -31,8 +31,8 @@ class Track:
     Attributes:
         name: what it is called in tables.
         sample_rate: Hz.
-        parts: (channels, samples) by stem, all of one shape; together they are the mixture. Either the four
-            of `STEMS` or vocals and accompaniment.
+        parts: (channels, samples) by stem, all of one shape; together they are the mixture. Either all of a
+            set of stems, the four of `STEMS` unless another was asked for, or vocals and accompaniment.
     """
 
     name: str
@@ -46,8 +46,10 @@ class Track:
 
     @property
     def targets(self) -> dict[str, Audio]:
-        """All that can be scored: the parts, and the accompaniment in any case."""
+        """All that can be scored: the parts and, where vocals are one of them, the accompaniment."""
         rest = [part for stem, part in self.parts.items() if stem != VOCALS]
+        if VOCALS not in self.parts or not rest:
+            return dict(self.parts)
         return self.parts | {ACCOMPANIMENT: np.sum(np.stack(rest), axis=0, dtype=np.float32)}
 
     @property
@@ -68,10 +70,12 @@ class TrackSource:
     Attributes:
         name: the folder below the root that was searched, or the file's name.
         files: sound files by stem; or the one stem file under the name "".
+        stems: what the parts of the track are, if they are not vocals and accompaniment.
     """
 
     name: str
     files: dict[str, Path]
+    stems: tuple[str, ...] = STEMS
 
     def check(self) -> None:
         """Open every file, so that one which cannot be read is known before hours of work and not after.
@@ -106,7 +110,7 @@ class TrackSource:
             stems = {stem: audio[:, : max(1, round(seconds * rate))] for stem, audio in stems.items()}
         length = max(audio.shape[1] for audio in stems.values())
         channels = max(audio.shape[0] for audio in stems.values())
-        whole = (VOCALS, ACCOMPANIMENT) if ACCOMPANIMENT in stems else STEMS
+        whole = (VOCALS, ACCOMPANIMENT) if ACCOMPANIMENT in stems else self.stems
         parts = {}
         for stem in whole:
             audio = stems.get(stem, np.zeros((channels, length), np.float32))
@@ -116,22 +120,33 @@ class TrackSource:
         return Track(self.name, rate, parts)
 
 
-def find_tracks(root: str | Path) -> list[TrackSource]:
+def find_tracks(root: str | Path, stems: tuple[str, ...] = STEMS) -> list[TrackSource]:
     """Every track in a folder and those below it.
 
-    A track is a folder with files (wav, flac, ogg, mp3) called vocals, drums, bass, other or accompaniment,
-    or a MUSDB18 file `*.stem.mp4`. Other files, a mixture among them, are left alone: the mixture is the sum.
+    A track is a folder with files (wav, flac, ogg, mp3) called like a stem (vocals, drums, bass, other) or
+    accompaniment, or a MUSDB18 file `*.stem.mp4`. Other files, a mixture among them, are left alone: the
+    mixture is the sum.
 
     Args:
         root: a folder, a stem file, or the word "stempeg" for the excerpt in that package.
+        stems: what is to be told apart. A stem for which a track has no file is silent in it.
 
     Returns:
         At least one, sorted by name.
 
     Raises:
         AudioFileError: when the root does not exist or holds no track.
-        UsageError: when a stem has two files, or an accompaniment stands beside a part of itself.
+        UsageError: when a stem has two files, an accompaniment stands beside a part of itself, or a stem file
+            is met that does not hold `stems`.
     """
+    found = _find(root, stems)
+    for source in found:
+        if "" in source.files and set(stems) != set(STEMS):
+            raise UsageError(f"{source.files['']}: holds {', '.join(STEMS)}, not {', '.join(stems)}")
+    return found
+
+
+def _find(root: str | Path, stems: tuple[str, ...]) -> list[TrackSource]:
     if str(root) == EXCERPT:
         return [TrackSource("stempeg excerpt", {"": _excerpt()})]
     root = Path(root)
@@ -150,7 +165,7 @@ def find_tracks(root: str | Path) -> list[TrackSource]:
         stem = file.stem.lower()
         if file.name.lower().endswith(STEM_FILE):
             sources.append(TrackSource(str(place)[: -len(STEM_FILE)], {"": file}))
-        elif stem in (*STEMS, ACCOMPANIMENT) and file.suffix.lower() in SUFFIXES:
+        elif stem in (*stems, ACCOMPANIMENT) and file.suffix.lower() in SUFFIXES:
             known = folders.setdefault(file.parent, {})
             if stem in known:
                 raise UsageError(
@@ -159,21 +174,21 @@ def find_tracks(root: str | Path) -> list[TrackSource]:
             known[stem] = file
     for folder, files in folders.items():
         name = str(folder.relative_to(root)) if folder != root else root.resolve().name
-        sources.append(TrackSource(name, _untangled(folder, files)))
+        sources.append(TrackSource(name, _untangled(folder, files, stems), stems))
     if not sources:
         raise AudioFileError(
-            f"{root}: there are no tracks in this folder: files called vocals, drums, bass, other or"
+            f"{root}: there are no tracks in this folder: files called {', '.join(stems)} or"
             f" accompaniment, or *{STEM_FILE}"
         )
     return sorted(sources, key=lambda source: source.name)
 
 
-def _untangled(folder: Path, files: dict[str, Path]) -> dict[str, Path]:
+def _untangled(folder: Path, files: dict[str, Path], stems: tuple[str, ...]) -> dict[str, Path]:
     """Without an accompaniment that is no more than the sum of its parts."""
-    inner = [stem for stem in STEMS if stem != VOCALS and stem in files]
+    inner = [stem for stem in stems if stem != VOCALS and stem in files]
     if ACCOMPANIMENT not in files or not inner:
         return files
-    if len(inner) < len(STEMS) - 1:
+    if len(inner) < len(stems) - 1:
         raise UsageError(
             f"{folder}: holds an accompaniment beside {inner[0]}, a part of it; leave one of them out"
         )

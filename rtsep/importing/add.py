@@ -136,7 +136,7 @@ def _checked_name(name: str) -> str:
 
 
 def _check_free(name: str) -> None:
-    taken = next((package for package in available() if package.name == name), None)
+    taken = next((p for p in available() if p.name == name and not p.built_in), None)
     if taken is not None or (install_folder() / name).exists():
         where = taken.root if taken is not None else install_folder() / name
         raise ModelError(f"a model is called '{name}' already, in {where}: remove it, or use --name")

@@ -114,7 +114,7 @@ class OfflineManifest(_Description):
         kind: "offline": the network needs the whole song, or a long piece of it, at once.
         chunk: samples that are separated at once; longer songs go in several.
         overlap: samples over which the stems of two chunks are cross-faded; at most half a chunk.
-        files: the weights.
+        files: the weights; None for a method that is built in, see `Manifest`.
 
     The others are those of `Manifest`.
     """
@@ -122,7 +122,7 @@ class OfflineManifest(_Description):
     kind: Literal["offline"]
     chunk: Positive
     overlap: Positive
-    files: OfflineFiles
+    files: OfflineFiles | None
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -157,7 +157,8 @@ class Manifest(_Description):
         window: sizes of the windows of a spectral model, null for a waveform model.
         state: the recurrent tensors, in the order of the graph's inputs.
         config: the network's own configuration, as its config class reads it.
-        files: the graph and, unless only ONNX Runtime can run the model, the weights.
+        files: the graph and, unless only ONNX Runtime can run the model, the weights. None for a method
+            that is built in and was never trained (`rtsep.separators.builtin`); in a folder there are some.
         scores: figures by name, such as "vocals_sdr_db".
         training: how the weights came to be: data, command, duration.
     """
@@ -168,7 +169,7 @@ class Manifest(_Description):
     domain: Literal["waveform", "spectrum"]
     window: Window | None = None
     state: tuple[StateEntry, ...]
-    files: Files
+    files: Files | None
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -218,6 +219,9 @@ class Manifest(_Description):
         return parse(cls, _content(path), path)
 
 
+Known = TypeVar("Known", Manifest, OfflineManifest)
+
+
 def read_manifest(path: Path) -> Manifest | OfflineManifest:
     """Read and check a manifest of either kind.
 
@@ -226,8 +230,8 @@ def read_manifest(path: Path) -> Manifest | OfflineManifest:
     """
     content = _content(path)
     if isinstance(content, dict) and content.get("kind") == "offline":
-        return parse(OfflineManifest, content, path)
-    return parse(Manifest, content, path)
+        return _with_files(parse(OfflineManifest, content, path), path)
+    return _with_files(parse(Manifest, content, path), path)
 
 
 def parse(record: type[Checked], content: Any, source: Path) -> Checked:
@@ -245,6 +249,12 @@ def parse(record: type[Checked], content: Any, source: Path) -> Checked:
         return record.model_validate(content)
     except ValidationError as error:
         raise ModelError(f"{source}: {_first_of(error)}") from None
+
+
+def _with_files(manifest: Known, path: Path) -> Known:
+    if manifest.files is None:
+        raise ModelError(f"{path}: field 'files': a model's folder needs its files")
+    return manifest
 
 
 def _content(path: Path) -> Any:

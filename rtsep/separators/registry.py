@@ -13,7 +13,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from rtsep.separators.manifest import MANIFEST_NAME, FileEntry, Manifest, OfflineManifest, read_manifest
+from rtsep.separators.builtin import methods
+from rtsep.separators.manifest import (
+    MANIFEST_NAME,
+    FileEntry,
+    Files,
+    Manifest,
+    OfflineFiles,
+    OfflineManifest,
+    read_manifest,
+)
 from rtsep.spec import AudioSpec, ModelError, StreamSpec
 
 DEFAULT_MODEL = "live"
@@ -25,11 +34,11 @@ SEARCH_VARIABLE = "RTSEP_MODELS"
 
 @dataclass(frozen=True, slots=True)
 class ModelPackage:
-    """A causal model's folder and what its manifest says.
+    """A causal model's folder and what its manifest says, or a built-in method that streams.
 
     Attributes:
         manifest: checked when it was read.
-        root: the folder, absolute.
+        root: the folder, absolute; of a built-in method, the package that it is part of and its name.
     """
 
     manifest: Manifest
@@ -60,17 +69,33 @@ class ModelPackage:
         """The safetensors file.
 
         Raises:
-            ModelError: when the model has none: it was imported as a graph.
+            ModelError: when the model has none: it was imported as a graph, or is built in.
         """
-        entry = self.manifest.files.weights
+        entry = self.files.weights
         if entry is None:
             raise ModelError(f"{self.root}: has no weights for torch, only a graph for ONNX Runtime")
         return self.root / entry.path
 
     @property
     def onnx(self) -> Path:
-        """The streaming graph."""
-        return self.root / self.manifest.files.onnx.path
+        """The streaming graph. Raises ModelError as `files`."""
+        return self.root / self.files.onnx.path
+
+    @property
+    def files(self) -> Files:
+        """What the folder holds.
+
+        Raises:
+            ModelError: for a built-in method.
+        """
+        if self.manifest.files is None:
+            raise ModelError(f"{self.name} is built in: it has no weights, and no graph")
+        return self.manifest.files
+
+    @property
+    def built_in(self) -> bool:
+        """Whether it is a method without files; see `rtsep.separators.builtin`."""
+        return self.manifest.files is None
 
     def verify(self) -> None:
         """Check that all files are there and are, byte for byte, the ones the manifest describes.
@@ -78,18 +103,22 @@ class ModelPackage:
         Raises:
             ModelError: naming the first file that is missing, cut short or changed.
         """
-        if self.manifest.files.weights is not None:
-            _verify(self.weights, self.manifest.files.weights)
-        _verify(self.onnx, self.manifest.files.onnx)
+        if self.built_in:
+            return
+        if self.files.weights is not None:
+            _verify(self.weights, self.files.weights)
+        _verify(self.onnx, self.files.onnx)
 
 
 @dataclass(frozen=True, slots=True)
 class OfflinePackage:
-    """An offline model's folder and what its manifest says. It cannot stream; see `streaming`.
+    """An offline model's folder and what its manifest says, or a built-in method that needs whole pieces.
+
+    It cannot stream; see `streaming`.
 
     Attributes:
         manifest: checked when it was read.
-        root: the folder, absolute.
+        root: as of a `ModelPackage`.
     """
 
     manifest: OfflineManifest
@@ -107,8 +136,20 @@ class OfflinePackage:
 
     @property
     def weights(self) -> Path:
-        """The safetensors file."""
-        return self.root / self.manifest.files.weights.path
+        """The safetensors file. Raises ModelError as `files`."""
+        return self.root / self.files.weights.path
+
+    @property
+    def files(self) -> OfflineFiles:
+        """What the folder holds. Raises ModelError for a built-in method."""
+        if self.manifest.files is None:
+            raise ModelError(f"{self.name} is built in: it has no weights")
+        return self.manifest.files
+
+    @property
+    def built_in(self) -> bool:
+        """Whether it is a method without files; see `rtsep.separators.builtin`."""
+        return self.manifest.files is None
 
     def verify(self) -> None:
         """Check that the weights are, byte for byte, the ones the manifest describes.
@@ -116,7 +157,8 @@ class OfflinePackage:
         Raises:
             ModelError: when they are missing, cut short or changed.
         """
-        _verify(self.weights, self.manifest.files.weights)
+        if not self.built_in:
+            _verify(self.weights, self.files.weights)
 
 
 AnyPackage = ModelPackage | OfflinePackage
@@ -195,6 +237,8 @@ def remove(name: str) -> Path:
         ModelError: when there is no such model, it is part of rtsep, or it cannot be deleted.
     """
     folder = next((child for child in _folders() if child.name == name), None)
+    if folder is None and built_in(name) is not None:
+        raise ModelError(f"'{name}' is built into rtsep: it cannot be removed")
     if folder is None:
         raise ModelError(f"no model is called '{name}'; {_existing()}")
     if folder.parent not in (*_named_folders(), user_models()):
@@ -213,7 +257,7 @@ def remove(name: str) -> Path:
 
 
 def available() -> list[AnyPackage]:
-    """Every model that can be found by name, sorted by it.
+    """Every model that can be found by name, sorted by it: first those in folders, then the built-in ones.
 
     A name found twice counts where it is found first. A folder whose manifest is broken is left out:
     one bad download must not hide the rest; `find` says what is wrong with it.
@@ -224,7 +268,20 @@ def available() -> list[AnyPackage]:
             packages.append(read_package(folder))
         except ModelError:
             continue
-    return sorted(packages, key=lambda package: package.name)
+    taken = {folder.name for folder in _folders()}
+    own = (built_in(name) for name in sorted(methods()) if name not in taken)
+    return [*sorted(packages, key=lambda package: package.name), *(package for package in own if package)]
+
+
+def built_in(name: str) -> AnyPackage | None:
+    """The built-in method of that name; None if there is none."""
+    manifest = methods().get(name)
+    if manifest is None:
+        return None
+    root = Path(__file__).resolve().parent / name
+    if isinstance(manifest, OfflineManifest):
+        return OfflinePackage(manifest, root)
+    return ModelPackage(manifest, root)
 
 
 def broken() -> list[str]:
@@ -264,6 +321,8 @@ def find_any(name_or_path: str | Path = DEFAULT_MODEL) -> AnyPackage:
         for folder in _folders():
             if folder.name == name_or_path:
                 return read_package(folder)
+        if (package := built_in(path.name)) is not None:
+            return package
     if path.name == MANIFEST_NAME and path.is_file():
         return read_package(path.parent)
     if path.is_dir() or not plain:

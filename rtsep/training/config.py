@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from rtsep.spec import UsageError
+from rtsep.separators.registry import find_any
+from rtsep.spec import STEMS, ModelError, UsageError
 
-Held = Literal["vocals", "drums", "bass", "other", "accompaniment", "mixture"]
-"""What a sound file of a track may hold."""
+BESIDE_STEMS = ("accompaniment", "mixture")
+"""What a sound file of a track may hold that is no stem; no stem can be called so, nor `rest`."""
 Odds = Annotated[float, Field(ge=0.0, le=1.0)]
+Level = Annotated[float, Field(ge=-80.0, le=0.0)]
 MUSDB = "musdb"
 """The word that stands for the musdb package's own choice of tracks to validate on."""
 
@@ -38,7 +41,9 @@ class DataConfig(Strict):
         cache: where decoded tracks are kept, so that a resumed run starts at once.
         weights: how often each root is drawn from against the others; 1 by default.
         bass_in_other: roots whose tracks carry the bass line inside `other`: there the two are trained as
-            one.
+            one. For the four stems; other sets say the same in `includes`.
+        includes: by root and stem, what else the stem's files there hold, such as
+            `includes.musdb18.other = ["guitar", "piano"]`. There all of these are known as one.
         names: what files hold that are called otherwise: a stem, `accompaniment` or `mixture` by file name.
             Files that hold the same stem are summed.
         missing: by root, what stems are for which a track has no file: "silent", the default, or "unknown".
@@ -54,7 +59,8 @@ class DataConfig(Strict):
     cache: Path = Path("runs/cache")
     weights: dict[str, Annotated[float, Field(ge=0.0)]] = Field(default_factory=dict)
     bass_in_other: tuple[str, ...] = ()
-    names: dict[str, Held] = Field(default_factory=dict)
+    includes: dict[str, dict[str, tuple[str, ...]]] = Field(default_factory=dict)
+    names: dict[str, str] = Field(default_factory=dict)
     missing: dict[str, Literal["silent", "unknown"]] = Field(default_factory=dict)
     mastered: tuple[str, ...] = ()
     workers: Annotated[int, Field(ge=0)] | Literal["auto"] = 1
@@ -63,7 +69,8 @@ class DataConfig(Strict):
     @model_validator(mode="after")
     def _names_are_roots(self) -> Self:
         names = set(self.labels)
-        for name in (*self.weights, *self.bass_in_other, *self.missing, *self.mastered):
+        told = (*self.weights, *self.bass_in_other, *self.includes, *self.missing, *self.mastered)
+        for name in told:
             if name not in names:
                 raise ValueError(f"'{name}' is the name of none of the roots: {', '.join(sorted(names))}")
         for name in self.mastered:
@@ -137,6 +144,12 @@ class AugmentConfig(Strict):
         distortion: odds, for every part but drums, of a hard drive.
         mono: odds that all of an example is one channel of itself, on both sides.
         drop: odds, for every part, of falling silent; one at least sounds on.
+        bleed: odds that an example sounds as if every part had been heard by the others' microphones too; see
+            `rtsep.evaluation.live_conditions`. What is heard of a part remains part of it.
+        bleed_db: range of the level of what each of them hears.
+        crowd: odds of a crowd, which belongs to the stem `crowd` or, where there is none, `other`.
+        crowd_db: range of its level against the mixture's.
+        crowd_noise: folder of recordings of crowds; made by rtsep where none is named.
     """
 
     pitch: Odds = 0.0
@@ -149,8 +162,13 @@ class AugmentConfig(Strict):
     distortion: Odds = 0.0
     mono: Odds = 0.0
     drop: Odds = 0.0
+    bleed: Odds = 0.0
+    bleed_db: tuple[Level, Level] = (-30.0, -12.0)
+    crowd: Odds = 0.0
+    crowd_db: tuple[Level, Level] = (-35.0, -12.0)
+    crowd_noise: Path | None = None
 
-    @field_validator("pitch_semitones", "tempo_factor", "codec_quality")
+    @field_validator("pitch_semitones", "tempo_factor", "codec_quality", "bleed_db", "crowd_db")
     @classmethod
     def _ascending(cls, value: tuple[float, float]) -> tuple[float, float]:
         if value[0] > value[1]:
@@ -281,6 +299,31 @@ class StreamConfig(BaseModel):
         return dict(self.model_extra or {})
 
 
+class FineTuneConfig(Strict):
+    """From a finished model on; see `rtsep.training.fine_tuning`.
+
+    `architecture` and `[network]` are the model's where they are left out.
+
+    Attributes:
+        model: a model's name or folder.
+        mode: "last-layers" begins with its weights and trains only the last layers; "finetune" trains all of
+            them; "retrain" begins anew, for comparison.
+        layers: how many layers count as the last.
+        parameters: names of what "last-layers" trains, with * and ?, in place of the architecture's own.
+    """
+
+    model: str = Field(min_length=1)
+    mode: Literal["last-layers", "retrain", "finetune"] = "finetune"
+    layers: int = Field(2, ge=1)
+    parameters: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _parameters_are_for_last_layers(self) -> Self:
+        if self.parameters and self.mode != "last-layers":
+            raise ValueError(f"parameters are for mode 'last-layers', not '{self.mode}'")
+        return self
+
+
 class ReleaseConfig(Strict):
     """What is done to the trained weights before they ship.
 
@@ -303,6 +346,7 @@ class TrainConfig(Strict):
     architecture: str = "causal-lstm"
     output: Path = Path("runs")
     start_from: Path | None = None
+    fine_tune: FineTuneConfig | None = None
     network: dict[str, Any] = Field(default_factory=dict)
     data: DataConfig
     mix: MixConfig = MixConfig()
@@ -312,6 +356,50 @@ class TrainConfig(Strict):
     compute: ComputeConfig = ComputeConfig()
     monitor: MonitorConfig = MonitorConfig()
     release: ReleaseConfig = ReleaseConfig()
+
+    @property
+    def stems(self) -> tuple[str, ...]:
+        """What the run's network tells apart: `stems` of `[network]` (Open-Unmix says `targets`)."""
+        named = self.network.get("stems") or self.network.get("targets")
+        # What is no list of names, the network's own configuration complains of.
+        listed = isinstance(named, list | tuple) and all(isinstance(name, str) for name in named)
+        return tuple(named) if named and listed else STEMS
+
+    @property
+    def begins_with(self) -> str | Path | None:
+        """The model whose weights a new run begins with; None for fresh ones."""
+        if self.fine_tune is not None:
+            return None if self.fine_tune.mode == "retrain" else self.fine_tune.model
+        return self.start_from
+
+    @model_validator(mode="after")
+    def _one_beginning(self) -> Self:
+        if self.fine_tune is not None and self.start_from is not None:
+            raise ValueError("start_from and [fine_tune] both say what to begin with; leave one out")
+        return self
+
+    @model_validator(mode="after")
+    def _data_speak_of_the_stems(self) -> Self:
+        stems = self.stems
+        for stem in stems:
+            # What files, options and OSC addresses can be called.
+            if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", stem):
+                raise ValueError(f"network.stems: '{stem}': take small letters, digits, hyphens")
+        if stems == STEMS and self.data.includes:
+            raise ValueError("data.includes is for other sets of stems; of these four say data.bass_in_other")
+        for file, held in self.data.names.items():
+            if held not in (*stems, *BESIDE_STEMS):
+                known = ", ".join((*stems, *BESIDE_STEMS))
+                raise ValueError(f"data.names: '{file}' cannot hold '{held}'; there are: {known}")
+        for root, held_there in self.data.includes.items():
+            for name in (n for stem, inner in held_there.items() for n in (stem, *inner)):
+                if name not in stems:
+                    raise ValueError(f"data.includes.{root}: '{name}' is none of {', '.join(stems)}")
+        if stems != STEMS and self.data.bass_in_other:
+            raise ValueError("data.bass_in_other is for the four stems; say data.includes")
+        if stems != STEMS and self.mix.silent_source > 0.0:
+            raise ValueError(f"mix.silent_source is for {', '.join(STEMS)}")
+        return self
 
 
 def load_config(path: Path) -> TrainConfig:
@@ -326,9 +414,25 @@ def load_config(path: Path) -> TrainConfig:
         raise UsageError(f"no such training file: {path}") from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UsageError(f"{path}: {error}") from None
+    _take_from_model(document, path)
     try:
         return TrainConfig.model_validate(document)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "file"
         raise UsageError(f"{path}: {where}: {first['msg'].removeprefix('Value error, ')}") from None
+
+
+def _take_from_model(document: dict[str, Any], path: Path) -> None:
+    """Fill in what a file that fine-tunes leaves to its model. What is no table, pydantic complains of."""
+    table = document.get("fine_tune")
+    if not isinstance(table, dict) or not isinstance(table.get("model"), str):
+        return
+    if "network" in document and "architecture" in document:
+        return
+    try:
+        manifest = find_any(table["model"]).manifest
+    except ModelError as error:
+        raise UsageError(f"{path}: fine_tune.model: {error}") from None
+    document.setdefault("architecture", manifest.architecture)
+    document.setdefault("network", manifest.config)

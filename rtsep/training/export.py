@@ -106,7 +106,7 @@ def renew(package: ModelPackage) -> ModelPackage:
     with tempfile.TemporaryDirectory(prefix=f".{package.name}-", dir=package.root.parent) as scratch:
         folder = Path(scratch) / package.name
         shutil.copytree(package.root, folder)
-        files = package.manifest.files
+        files = package.files
         export_graph(network, folder / files.onnx.path)
         files = files.model_copy(update={"onnx": describe_file(folder, files.onnx.path)})
         package.manifest.model_copy(update={"files": files}).write(folder / MANIFEST_NAME)

@@ -33,6 +33,7 @@ from rtsep.spec import UsageError
 from rtsep.training.config import TrainConfig
 from rtsep.training.corpus import Track, load_training
 from rtsep.training.events import Events, NoEvents, open_events
+from rtsep.training.fine_tuning import freeze
 from rtsep.training.mixing import Example, Mixer
 from rtsep.training.networks import (
     TrainableNetwork,
@@ -128,8 +129,14 @@ class Trainer:
         self.objective = make_objective(config, self.network, autocast)
         self.average = _copied(self.network.state_dict())
         o = config.optimiser
+        if config.fine_tune is not None:
+            trained = freeze(self.network, config.architecture, config.fine_tune)
+            report(f"{config.fine_tune.mode} of {config.fine_tune.model}: {len(trained)} tensors are trained")
         self.optimiser = torch.optim.AdamW(
-            self.network.parameters(), lr=o.learning_rate, betas=(0.9, 0.98), weight_decay=o.weight_decay
+            [p for p in self.network.parameters() if p.requires_grad],
+            lr=o.learning_rate,
+            betas=(0.9, 0.98),
+            weight_decay=o.weight_decay,
         )
         # Only sixteen-bit floats of five exponent bits need it; it does nothing otherwise.
         self.scaler = torch.amp.GradScaler("cuda", enabled=precision == "fp16")
@@ -159,10 +166,11 @@ class Trainer:
             # The first process of each machine decodes what the cache lacks.
             self.processes.wait()
         rate = self.network.spec.sample_rate
-        tracks, validation = load_training(c.data, rate)
+        tracks, validation = load_training(c.data, rate, self.network.spec.stems)
         if not self.processes.local:
             self.processes.wait()
-        mixer = Mixer(tracks, c.data, c.mix, int(c.optimiser.seconds * rate), c.augment, rate)
+        samples, stems = int(c.optimiser.seconds * rate), self.network.spec.stems
+        mixer = Mixer(tracks, c.data, c.mix, samples, c.augment, rate, stems)
         steps = Steps(mixer, self.objective, c, shares)
         report(
             f"{len(tracks)} tracks, {_millions(self.network)} parameters, {self.device.type}"
@@ -172,10 +180,10 @@ class Trainer:
         if self.processes.told(there):
             self.load()
             report(f"resumed at step {self.step} after {self.seconds_spent / 60:.0f} min of training")
-        elif c.start_from is not None:
+        elif c.begins_with is not None:
             take_weights(self.network, c)
             self.average = _copied(self.network.state_dict())
-            report(f"started from the weights of {c.start_from}")
+            report(f"started from the weights of {c.begins_with}")
         else:
             self._begin(steps)
         if self.processes.leads:
@@ -458,6 +466,7 @@ def validate(
         lambda mix: separate(network, torch.from_numpy(mix).to(device)).cpu().numpy(),
         tracks,
         network.spec.sample_rate,
+        network.spec.stems,
     )
 
 

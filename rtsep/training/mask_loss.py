@@ -162,8 +162,23 @@ def band_error(logits: Tensor, statistics: Statistics, weights: Tensor) -> Tenso
     return _energy(error.clamp_min(0.0), weights)
 
 
-def loss(logits: Tensor, statistics: Statistics, frames: int) -> Tensor:
-    """Mean over known parts and segments of `frames` frames of the error's level, in dB of the mixture."""
+def importance(groups: Tensor, vocals: int | None, weight: float) -> Tensor:
+    """How much each known part counts: (batch, parts, stems) to (batch, parts), 0 where a part is unused.
+
+    Args:
+        groups: 1 where a part contains a stem.
+        vocals: which stem they are, if they are one.
+        weight: of parts with vocals, against 1 for those without.
+    """
+    known = groups.amax(dim=2)
+    return known if vocals is None else known * (1.0 + (weight - 1.0) * groups[:, :, vocals])
+
+
+def loss(logits: Tensor, statistics: Statistics, frames: int, vocals: int | None = 0) -> Tensor:
+    """Mean over known parts and segments of `frames` frames of the error's level, in dB of the mixture.
+
+    Parts with vocals, the stem at that place, count twice.
+    """
     x = statistics.mixture
     whiteness = x.mean(dim=(1, 2))
     weights = 1.0 / (whiteness + 1e-4 * whiteness.mean(dim=-1, keepdim=True) + 1e-12)
@@ -179,8 +194,8 @@ def loss(logits: Tensor, statistics: Statistics, frames: int) -> Tensor:
     levels = 10.0 * torch.log10(_segments(error, frames) / reference + floor(share))
     levels = (1.0 - WHITE_SHARE) * levels[..., 0] + WHITE_SHARE * levels[..., 1]
     # A voice is what most listeners mute: it counts twice.
-    importance = statistics.groups.amax(dim=2) * (1.0 + statistics.groups[:, :, 0])
-    return (levels * importance.unsqueeze(1)).sum() / (importance.sum() * levels.shape[1])
+    counted = importance(statistics.groups, vocals, 2.0)
+    return (levels * counted.unsqueeze(1)).sum() / (counted.sum() * levels.shape[1])
 
 
 def floor(share: Tensor) -> Tensor:

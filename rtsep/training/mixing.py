@@ -1,8 +1,8 @@
 """Draw examples: mixtures whose parts are known, wholly or in groups.
 
 Labels may be partial. A track with only an accompaniment says nothing about its drums, and one whose
-bass line lies inside `other` nothing about either alone. So an example carries up to four known parts
-and, for each, which stems it is the sum of.
+bass line lies inside `other` nothing about either alone. So an example carries as many known parts as
+there are stems, at most, and for each of them which stems it is the sum of.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from rtsep.evaluation.live_conditions import CROWD, bleed, crowd, gain_to, host_of_crowd
 from rtsep.spec import STEMS, UsageError
 from rtsep.training import augmentation as augment
 from rtsep.training import effects
 from rtsep.training.augmentation import Audio
 from rtsep.training.config import AugmentConfig, DataConfig, MixConfig
-from rtsep.training.corpus import Track
+from rtsep.training.corpus import Track, load_noise
 from rtsep.training.guitars import guitar
 from rtsep.training.labels import (
-    BACKING,
     BASS,
     DRUMS,
     OTHER,
@@ -50,8 +50,8 @@ class Example:
     """A mixture by its known parts.
 
     Attributes:
-        parts: float32 (4, 2, samples); unused rows are zero. The mixture is their sum.
-        groups: float32 (4, 4); groups[p, s] is 1 where part p contains stem s, all zero where unused.
+        parts: float32 (stems, 2, samples); unused rows are zero. The mixture is their sum.
+        groups: float32 (stems, stems); groups[p, s] is 1 where part p contains stem s, zero where unused.
     """
 
     parts: NDArray[np.float32]
@@ -88,6 +88,8 @@ class Mixer:
         data, config, extra: the tables `[data]`, `[mix]` and `[augment]`.
         samples: of an example.
         sample_rate: Hz.
+        stems: what is told apart, and the order of an example's groups. Vocals, drums and bass are treated as
+            what they are, others as instruments like `other`.
 
     Raises:
         UsageError: when the corpus has nothing for any kind of example that is asked for, or an augmentation
@@ -102,7 +104,14 @@ class Mixer:
         samples: int,
         extra: AugmentConfig | None = None,
         sample_rate: int = 44100,
+        stems: tuple[str, ...] = STEMS,
     ) -> None:
+        self.stems = stems
+        self.vocals, self.drums_at, bass = (_place(stems, name) for name in ("vocals", "drums", "bass"))
+        self.backing: Group = tuple(s for s in range(len(stems)) if s != self.vocals)
+        self.instruments = {s for s in self.backing if s not in (self.drums_at, bass)}
+        guitar_of = "guitar" if "guitar" in stems else "other"
+        self.guitars_at = _place(stems, guitar_of)
         self.config = config
         self.extra = extra or AugmentConfig()
         self.samples = samples
@@ -112,10 +121,13 @@ class Mixer:
             effects.pedalboard()
         if self.extra.codec > 0.0:
             effects.codec_delay(sample_rate)
+        self.crowd_in = self._host_of_crowd()
+        folder = self.extra.crowd_noise
+        self.crowds = [] if folder is None else load_noise(folder, data.cache, sample_rate)
         pool = partial(Pool, weights=data.weights)
         self.voices = pool(t for t in tracks if "vocals" in t.stems)
         self.backings = pool(t for t in tracks if knows_backing(t, self._mixes_bass(t)))
-        songs = [t for t in tracks if not t.unknown and "vocals" in t.stems and "drums" in t.stems]
+        songs = [t for t in tracks if not t.unknown and self._is_song(t)]
         apart = [t for t in tracks if t.unknown and t.whole and len(labels_of(t, self._mixes_bass(t))) > 1]
         self.songs = pool([*songs, *apart])
         both = {"bass", "other"}
@@ -125,6 +137,11 @@ class Mixer:
         self.basses = pool([*separate, *(t for t in lone if "bass" in t.stems)])
         # Without a bass file beside it, an `other` may well have the bass line in it.
         self.others = pool([*separate, *(t for t in lone if both <= t.stems.keys())])
+        # Of another set of stems whatever is known apart, by stem.
+        self.apart = {
+            s: pool(t for t in tracks if ((s,), (name,)) in labels_of(t, False))
+            for s, name in enumerate(stems if stems != STEMS else ())
+        }
         self.stretches = self._stretches(tracks) if config.silent_source > 0.0 else {}
         self.stretched_tracks = {
             source: pool({id(s.track): s.track for s in stretches}.values())
@@ -135,7 +152,9 @@ class Mixer:
             "over_backing": (config.over_backing, self.voices and self.backings),
             "remixed": (
                 config.remixed,
-                self.voices and self.drums and self.basses and self.others,
+                sum(map(bool, self.apart.values())) > 1
+                if self.apart
+                else self.voices and self.drums and self.basses and self.others,
             ),
             "instrumental": (config.instrumental, self.backings),
             "vocal": (config.vocal, self.voices),
@@ -168,9 +187,11 @@ class Mixer:
         return self._vary(parts, rng)
 
     def _over_backing(self, rng: np.random.Generator) -> Parts:
-        return [((VOCALS,), self._voice(rng)), *self._backing(rng)]
+        return [((self.vocals,), self._voice(rng)), *self._backing(rng)]
 
     def _remixed(self, rng: np.random.Generator) -> Parts:
+        if self.apart:
+            return self._remixed_of_any_set(rng)
         parts: Parts = [((VOCALS,), self._voice(rng))]
         for group, name, tracks in (
             (DRUMS, "drums", self.drums),
@@ -183,11 +204,29 @@ class Mixer:
             parts.append(((group,), audio * augment.db(rng.uniform(-5.0, 5.0))))
         return parts
 
+    def _remixed_of_any_set(self, rng: np.random.Generator) -> Parts:
+        """Every stem that any track has apart; one that none has is silent, and known to be."""
+        parts: Parts = []
+        for s, name in enumerate(self.stems):
+            tracks = self.apart[s]
+            if not tracks:
+                audio = self._silence()
+            elif s == self.vocals:
+                audio = self._voice(rng)
+            else:
+                audio = self._single(tracks.pick(rng), name, rng)
+                if s in self.instruments:
+                    audio = self._diffuse(audio, rng)
+                audio = audio * augment.db(rng.uniform(-5.0, 5.0))
+            parts.append(((s,), audio))
+        return parts
+
     def _instrumental(self, rng: np.random.Generator) -> Parts:
-        return [((VOCALS,), self._silence()), *self._backing(rng)]
+        silent: Parts = [((self.vocals,), self._silence())] if self.vocals >= 0 else []
+        return [*silent, *self._backing(rng)]
 
     def _vocal(self, rng: np.random.Generator) -> Parts:
-        return [((VOCALS,), self._voice(rng)), (BACKING, self._silence())]
+        return [((self.vocals,), self._voice(rng)), (self.backing, self._silence())]
 
     def _silent_source(self, rng: np.random.Generator) -> Parts:
         sources = sorted(self.stretches)
@@ -261,7 +300,7 @@ class Mixer:
     def _backing(self, rng: np.random.Generator) -> Parts:
         track = self.backings.pick(rng)
         excerpt = self._excerpt(track, rng)
-        labels = [label for label in labels_of(track, self._mixes_bass(track)) if label[0] != (VOCALS,)]
+        labels = [label for label in labels_of(track, self._mixes_bass(track)) if label[0] != (self.vocals,)]
         return self._vary(self._play(track, labels, excerpt), rng)
 
     def _vary(self, parts: Parts, rng: np.random.Generator) -> Parts:
@@ -271,16 +310,16 @@ class Mixer:
         for group, audio in parts:
             if rng.random() < 0.5:
                 audio = augment.shape_spectrum(audio, rng)
-            if OTHER in group and rng.random() < 0.5:
+            if self.instruments & set(group) and rng.random() < 0.5:
                 audio = self._diffuse(audio, rng)
             varied.append((group, (audio[::-1] if flip else audio) * augment.db(rng.uniform(-5.0, 5.0))))
         return varied
 
     def _with_guitar(self, parts: Parts, rng: np.random.Generator) -> Parts:
-        """A guitar joins whatever the stem `other` is part of, if that sounds."""
+        """A guitar joins whatever the stem `guitar`, or else `other`, is part of, if that sounds."""
         joined = []
         for group, audio in parts:
-            level = augment.rms(audio) if OTHER in group else 0.0
+            level = augment.rms(audio) if self.guitars_at in group else 0.0
             if level > 0.0:
                 played = guitar(self.samples, rng)
                 gain = level / max(augment.rms(played), 1e-3) * augment.db(rng.uniform(-9.0, 6.0))
@@ -291,11 +330,17 @@ class Mixer:
 
     def _single(self, track: Track, name: str, rng: np.random.Generator, spread: float = 0.15) -> Audio:
         excerpt = self._excerpt(track, rng, spread)
-        group: Group = (STEMS.index(name),)
+        group: Group = (self.stems.index(name),)
         ((_, audio),) = self._play(track, [(group, (name,))], excerpt)
         if rng.random() < 0.6:
             audio = augment.shape_spectrum(audio, rng)
         return augment.place(audio, rng)
+
+    def _is_song(self, track: Track) -> bool:
+        """Whether it is music with a voice, if voices are told apart; see also `knows_backing`."""
+        if self.stems == STEMS:
+            return "vocals" in track.stems and "drums" in track.stems
+        return knows_backing(track, False) and (self.vocals < 0 or "vocals" in track.stems)
 
     def _mixes_bass(self, track: Track) -> bool:
         return track.root in self.bass_in_other
@@ -350,7 +395,8 @@ class Mixer:
             rows = [
                 row
                 for row, (group, audio) in enumerate(parts)
-                if audio.any() and (group == (DRUMS,)) == (semitones == 0.0 and excerpt.semitones != 0.0)
+                if audio.any()
+                and (group == (self.drums_at,)) == (semitones == 0.0 and excerpt.semitones != 0.0)
             ]
             if not rows:
                 continue
@@ -387,15 +433,20 @@ class Mixer:
         extra, rate = self.extra, self.sample_rate
         treated: Parts = []
         for group, audio in parts:
-            if extra.distortion > 0.0 and group != (DRUMS,) and rng.random() < extra.distortion:
+            if extra.distortion > 0.0 and group != (self.drums_at,) and rng.random() < extra.distortion:
                 audio = effects.distort(audio, rate, float(rng.uniform(6.0, 30.0)))
             if extra.reverb > 0.0 and rng.random() < extra.reverb:
                 audio = effects.reverberate(audio, rate, rng)
             if extra.codec > 0.0 and rng.random() < extra.codec:
                 audio = effects.compress(audio, rate, float(rng.uniform(*extra.codec_quality)))
             treated.append((group, audio))
+        if extra.bleed > 0.0 and rng.random() < extra.bleed:
+            level, others = float(rng.uniform(*extra.bleed_db)), max(len(treated) - 1, 1)
+            treated = [(group, bleed(audio, others, level, rate, rng)) for group, audio in treated]
         if extra.drop > 0.0:
             treated = self._drop(treated, rng)
+        if extra.crowd > 0.0 and rng.random() < extra.crowd:
+            treated = self._with_crowd(treated, rng)
         if extra.mono > 0.0 and rng.random() < extra.mono:
             side = int(rng.integers(2))
             # Of a song that lies on one side alone, the other is no song.
@@ -403,6 +454,36 @@ class Mixer:
                 side = 1 - side
             treated = [(group, np.stack((audio[side], audio[side]))) for group, audio in treated]
         return treated
+
+    def _host_of_crowd(self) -> int:
+        if self.extra.crowd == 0.0:
+            return -1
+        host = host_of_crowd(self.stems)
+        if host is None:
+            raise UsageError("[augment] crowd: no stem can have it in it; that takes `crowd` or `other`")
+        return self.stems.index(host)
+
+    def _with_crowd(self, parts: Parts, rng: np.random.Generator) -> Parts:
+        """A crowd joins the part that its stem belongs to. Where that is not known, there can be none."""
+        row = next((row for row, (group, _) in enumerate(parts) if self.crowd_in in group), None)
+        if row is None and self.stems[self.crowd_in] != CROWD:
+            return parts
+        if self.crowds:
+            noise = self._excerpt_of(self.crowds[int(rng.integers(len(self.crowds)))], rng)
+        else:
+            noise = crowd(self.samples, self.sample_rate, rng)
+        mixture = sum((audio for _, audio in parts), self._silence())
+        noise = noise * np.float32(gain_to(noise, mixture, float(rng.uniform(*self.extra.crowd_db))))
+        if row is None:
+            return [*parts, ((self.crowd_in,), noise)]
+        group, audio = parts[row]
+        return [*parts[:row], (group, audio + noise), *parts[row + 1 :]]
+
+    def _excerpt_of(self, recording: NDArray[np.int16], rng: np.random.Generator) -> Audio:
+        """Of a recording (samples, 2), from somewhere on; one that is short goes round."""
+        start = int(rng.integers(len(recording)))
+        places = np.arange(start, start + self.samples) % len(recording)
+        return np.ascontiguousarray(recording[places].T / np.float32(32768.0), np.float32)
 
     def _drop(self, parts: Parts, rng: np.random.Generator) -> Parts:
         falls = rng.random(len(parts)) < self.extra.drop
@@ -416,8 +497,9 @@ class Mixer:
         ]
 
     def _finish(self, parts: Parts, rng: np.random.Generator) -> Example:
-        stacked = np.zeros((4, 2, self.samples), dtype=np.float32)
-        groups = np.zeros((4, 4), dtype=np.float32)
+        count = len(self.stems)
+        stacked = np.zeros((count, 2, self.samples), dtype=np.float32)
+        groups = np.zeros((count, count), dtype=np.float32)
         levelled = self._level(parts, rng) if self.config.procedure == "levels" else self._combine(parts)
         for row, ((group, _), audio) in enumerate(zip(parts, levelled, strict=True)):
             stacked[row] = audio
@@ -434,8 +516,8 @@ class Mixer:
 
     def _level(self, parts: Parts, rng: np.random.Generator) -> list[Audio]:
         """The voice's level against the rest's, and the level of it all, drawn."""
-        voice = next((a for g, a in parts if g == (VOCALS,)), self._silence())
-        backing = sum((a for g, a in parts if g != (VOCALS,)), self._silence())
+        voice = next((a for g, a in parts if g == (self.vocals,)), self._silence())
+        backing = sum((a for g, a in parts if g != (self.vocals,)), self._silence())
         voice_level, backing_level = augment.rms(voice), augment.rms(backing)
         voice_gain = 1.0
         # The balance as drawn is kept a quarter of the time: for aligned excerpts it is the real one.
@@ -444,5 +526,11 @@ class Mixer:
         mix_level = augment.rms(voice * np.float32(voice_gain) + backing)
         level = augment.db(rng.uniform(*self.config.level_db)) / mix_level if mix_level > 0.0 else 1.0
         return [
-            audio * np.float32(level * (voice_gain if group == (VOCALS,) else 1.0)) for group, audio in parts
+            audio * np.float32(level * (voice_gain if group == (self.vocals,) else 1.0))
+            for group, audio in parts
         ]
+
+
+def _place(stems: tuple[str, ...], name: str) -> int:
+    """Where a stem stands; -1, which no group has, where there is none."""
+    return stems.index(name) if name in stems else -1

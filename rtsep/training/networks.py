@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import cast
 
 import numpy as np
@@ -17,9 +18,10 @@ from rtsep.separators.catalogue import classes, load_any
 from rtsep.separators.mask_network import MaskNetwork, masks_of
 from rtsep.separators.network import CausalNetwork
 from rtsep.separators.offline_network import OfflineNetwork
-from rtsep.separators.registry import read_package
+from rtsep.separators.registry import find_any, read_package
 from rtsep.spec import STEMS, ModelError, UsageError
-from rtsep.training.config import TrainConfig
+from rtsep.training.config import BESIDE_STEMS, TrainConfig
+from rtsep.training.corpus import REST
 from rtsep.training.objective import Autocast, MaskObjective, Objective, WaveformObjective
 
 PIECE_SECONDS, PAST_SECONDS = 30.0, 15.0
@@ -47,8 +49,12 @@ def make_network(config: TrainConfig) -> TrainableNetwork:
         where = ".".join(str(part) for part in first["loc"])
         raise UsageError(f"[network] {where}: {first['msg']}") from None
     network = cast(TrainableNetwork, network_class(sizes))
-    if network.spec.channels != 2 or network.spec.stems != STEMS:
-        raise UsageError(f"[network] only stereo networks for {', '.join(STEMS)} can be trained so far")
+    if network.spec.channels != 2:
+        raise UsageError("[network] only stereo networks can be trained so far")
+    stems = network.spec.stems
+    if len(stems) < 2 or (taken := sorted({*BESIDE_STEMS, REST} & set(stems))):
+        told = f"'{taken[0]}' is what others add up to" if len(stems) > 1 else "there must be two at least"
+        raise UsageError(f"[network] stems: {told}; name those to tell apart, such as {', '.join(STEMS)}")
     masks = masks_of(network)
     if masks is not None:
         masks.dropout = config.optimiser.dropout
@@ -78,24 +84,28 @@ def make_objective(config: TrainConfig, network: TrainableNetwork, autocast: Aut
         assert masks is not None
         return cast(Objective[object], MaskObjective(masks, autocast, config.optimiser.windows))
     terms = config.loss.terms() or {"l1": 1.0}
-    rate = network.spec.sample_rate
-    return cast(Objective[object], WaveformObjective(terms, config.loss.vocals, rate, autocast))
+    rate, stems = network.spec.sample_rate, network.spec.stems
+    return cast(Objective[object], WaveformObjective(terms, config.loss.vocals, rate, autocast, stems))
 
 
 def take_weights(network: TrainableNetwork, config: TrainConfig) -> None:
-    """Begin with a finished model, `start_from`, of the same configuration; or grow from a causal one.
+    """Begin with a finished model, `begins_with`, of the same configuration; or grow from a causal one.
 
     Raises:
         ModelError: when it cannot be read, or nothing can grow from it.
         UsageError: when it is another kind of network.
     """
-    assert config.start_from is not None
-    model = load_any(read_package(config.start_from))
+    first = config.begins_with
+    assert first is not None
+    package = read_package(first) if isinstance(first, Path) else find_any(first)
+    if package.built_in:
+        raise UsageError(f"{first} is built in: it has no weights to begin with")
+    model = load_any(package)
     if isinstance(network, BandSplitOffline) and isinstance(model, BandSplit):
         network.grow(model)
         return
     if type(model) is not type(network) or model.config != network.config:
-        raise UsageError(f"{config.start_from} is not of this run's [network]; it cannot start from there")
+        raise UsageError(f"{first} is not of this run's [network]; it cannot start from there")
     network.load_state_dict(model.state_dict())
 
 

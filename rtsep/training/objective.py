@@ -19,7 +19,9 @@ from torch import Tensor, nn
 
 from rtsep.separators.mask_network import MaskNetwork, masks_of
 from rtsep.separators.offline_network import OfflineNetwork
+from rtsep.spec import STEMS
 from rtsep.training.losses import Scene, weighted
+from rtsep.training.mask_loss import importance
 from rtsep.training.mask_loss import loss as mask_loss
 from rtsep.training.mixing import Example
 from rtsep.training.statistics import Statistics, StatisticsExtractor, join
@@ -80,6 +82,7 @@ class MaskObjective:
         self._autocast = autocast
         c = network.config
         self._segment = round(c.sample_rate / (c.hop * c.phases))
+        self._vocals = vocals_of(network.spec.stems)
 
     def prepare(self, examples: Sequence[Example], numbers: Sequence[int]) -> Statistics:
         """Sums over the bands of every frame."""
@@ -93,7 +96,7 @@ class MaskObjective:
 
     def weight(self, batch: Statistics) -> float:
         """Known parts; those with vocals count twice."""
-        return float((batch.groups.amax(dim=2) * (1.0 + batch.groups[:, :, 0])).sum())
+        return float(importance(batch.groups, self._vocals, 2.0).sum())
 
     def loss(self, network: nn.Module, batch: Statistics) -> Tensor:
         """Mean level of the error, dB of the mixture."""
@@ -101,7 +104,7 @@ class MaskObjective:
         assert masks is not None
         with self._autocast():
             logits = masks.decide_phase(batch.features)
-        return mask_loss(logits, batch, self._segment)
+        return mask_loss(logits, batch, self._segment, self._vocals)
 
     def begin(self, network: nn.Module, batches: Sequence[Statistics]) -> None:
         """Start from the data's own mean and spread of every band; both are then learnt on."""
@@ -129,13 +132,22 @@ class WaveformObjective:
         vocals: how much a part with vocals counts against one without.
         sample_rate: Hz.
         autocast: around the network.
+        stems: the network's.
     """
 
     unit = ""
 
-    def __init__(self, terms: dict[str, float], vocals: float, sample_rate: int, autocast: Autocast) -> None:
+    def __init__(
+        self,
+        terms: dict[str, float],
+        vocals: float,
+        sample_rate: int,
+        autocast: Autocast,
+        stems: tuple[str, ...] = STEMS,
+    ) -> None:
         self._terms = terms
-        self._vocals = vocals
+        self._weight = vocals
+        self._vocals = vocals_of(stems)
         self._segment = sample_rate
         self._autocast = autocast
 
@@ -178,7 +190,12 @@ class WaveformObjective:
                 network.begin(mixes)
 
     def _importance(self, groups: Tensor) -> Tensor:
-        return groups.amax(dim=2) * (1.0 + (self._vocals - 1.0) * groups[:, :, 0])
+        return importance(groups, self._vocals, self._weight)
+
+
+def vocals_of(stems: tuple[str, ...]) -> int | None:
+    """Where the vocals stand among the stems, if they are one."""
+    return stems.index("vocals") if "vocals" in stems else None
 
 
 def stems_of(network: nn.Module, mix: Tensor) -> Tensor:

@@ -80,12 +80,12 @@ def convert(
         raise UsageError(f"{target} is the model itself; give the variant another name")
     if target.exists() and not overwrite:
         raise ModelError(f"{target}: there is a model already")
+    files = package.files
     package.verify()
     root.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=root) as scratch:
         folder = Path(scratch) / name
         folder.mkdir()
-        files = package.manifest.files
         for entry in (files.weights, files.onnx):
             if entry is not None:
                 (folder / entry.path).parent.mkdir(parents=True, exist_ok=True)
@@ -144,8 +144,8 @@ def compare(variant: ModelPackage, original: ModelPackage, hops: int = 400) -> C
         10.0 * float(np.log10(max(ratio, 1e-15))),
         float(median[0]),
         float(median[1]),
-        variant.manifest.files.onnx.bytes,
-        original.manifest.files.onnx.bytes,
+        variant.files.onnx.bytes,
+        original.files.onnx.bytes,
     )
 
 

@@ -44,10 +44,12 @@ def release(config: TrainConfig, command: str, target: Path, about: str, report:
         masks = masks_of(network)
         if masks is None:
             raise UsageError("[release] favour_vocals: only a network that decides masks can be in doubt")
+        if "vocals" not in network.spec.stems:
+            raise UsageError("[release] favour_vocals: vocals are none of the stems")
         masks.favour("vocals", favour)
     spec = network.spec
     scores: dict[str, float] = {}
-    tracks = load_validation(config.data, spec.sample_rate)
+    tracks = load_validation(config.data, spec.sample_rate, spec.stems)
     if tracks:
         report(f"scoring step {trainer.step} on {len(tracks)} validation tracks")
         found = validate(network, tracks, trainer.device)
@@ -55,8 +57,9 @@ def release(config: TrainConfig, command: str, target: Path, about: str, report:
     minutes = trainer.seconds_spent / 60.0
     parameters = sum(p.numel() for p in network.parameters())
     kind = KINDS.get(config.architecture, config.architecture)
+    count = _count(len(spec.stems))
     about_it: dict[str, Any] = {
-        "description": f"Four stems from one {kind} of {parameters / 1e6:.1f} M parameters.",
+        "description": f"{count} stems from one {kind} of {parameters / 1e6:.1f} M parameters.",
         "version": "1",
         "licence": "MIT",
         "scores": scores,
@@ -104,6 +107,18 @@ MEANING = {
 }
 
 
+def _count(stems: int) -> str:
+    return {2: "Two", 3: "Three", 4: "Four", 5: "Five", 6: "Six", 7: "Seven", 8: "Eight"}.get(
+        stems, str(stems)
+    )
+
+
+def _meaning(score: str) -> str:
+    """What a figure is, for the card."""
+    stem = score.removesuffix("_sdr")
+    return MEANING.get(score, f"SDR of the {stem}" if stem != score else score)
+
+
 def _card(package: AnyPackage, command: str, steps: int, minutes: float, about: str) -> str:
     m = package.manifest
     if isinstance(package, ModelPackage):
@@ -114,7 +129,7 @@ def _card(package: AnyPackage, command: str, steps: int, minutes: float, about: 
         )
     else:
         timing = "It needs the whole song, or a long piece of it, at once: not for live sound."
-    rows = "\n".join(f"| {MEANING.get(name, name)} | {score:.2f} dB |" for name, score in m.scores.items())
+    rows = "\n".join(f"| {_meaning(name)} | {score:.2f} dB |" for name, score in m.scores.items())
     sizes = "\n".join(f"- {key} = {value}" for key, value in m.config.items())
     sums = SUMS.get(m.architecture, "")
     return f"""# {m.name}

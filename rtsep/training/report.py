@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtsep.evaluation.page import image, page
-from rtsep.spec import STEMS
 from rtsep.training.config import TrainConfig
 from rtsep.training.corpus import Track
 from rtsep.training.scores import overall
@@ -53,14 +52,14 @@ def show_excerpt(
     """What the picture shows: the track's loudest seconds of a stem (the vocals, if it has them).
 
     Args:
-        separate: (2, samples) to (stems, 2, samples), in the order of STEMS.
+        separate: (2, samples) to (stems, 2, samples), in the order of the track's classes.
         track: of the validation.
         sample_rate: Hz.
 
     Returns:
         What it is, and mixture, estimate and truth by what to write above them, (2, samples) each.
     """
-    stem = next((name for name in STEMS if name in track.stems), STEMS[0])
+    stem = next((name for name in track.classes if name in track.stems), track.classes[0])
     truth = {name: audio.T / np.float32(32768.0) for name, audio in track.stems.items()}
     wanted = truth.get(stem, np.zeros((2, track.samples), np.float32))
     length = min(int(EXCERPT_SECONDS * sample_rate), track.samples)
@@ -69,7 +68,7 @@ def show_excerpt(
     before = min(int(CONTEXT_SECONDS * sample_rate), start)
     heard = slice(start - before, start + length)
     mix: Audio = np.stack([audio[:, heard] for audio in truth.values()]).sum(axis=0)
-    estimate = separate(mix)[STEMS.index(stem)]
+    estimate = separate(mix)[track.classes.index(stem)]
     panels = {
         "mixture": mix[:, before:],
         f"{stem}, estimated": estimate[:, before:],
@@ -100,7 +99,8 @@ def draw_progress(losses: list[Row], scores: list[Row], unit: str) -> bytes:
     rates.set_ylabel("learning rate", color="0.5")
     axes[0].grid(alpha=0.3)
     if scores:
-        for index, stem in enumerate(STEMS):
+        stems = dict.fromkeys(n.removesuffix("_sdr") for row in scores for n in row if n.endswith("_sdr"))
+        for index, stem in enumerate(stems):
             points = [(row["step"], row[f"{stem}_sdr"]) for row in scores if f"{stem}_sdr" in row]
             if points:
                 axes[1].plot(*zip(*points, strict=True), marker=".", label=stem, color=f"C{index}")

@@ -75,7 +75,7 @@ def test_the_configs_that_come_with_rtsep_are_good(path: Path) -> None:
         (data('missing = {one = "gone"}'), "data.missing.one: Input should be"),
         (data('missing = {x = "silent"}'), "data: 'x' is the name of none"),
         (data('mastered = ["one"]'), "data: the mixtures of 'one' are not looked at"),
-        (data('names = {lead = "voice"}'), "data.names.lead: Input should be"),
+        (data('names = {lead = "voice"}'), "data.names: 'lead' cannot hold 'voice'"),
         (data('workers = "all"'), "data.workers"),
         (GOOD + '[mix]\nprocedure = "max"\n', "mix.procedure: Input should be 'levels', 'sum'"),
         (GOOD + "[augment]\npitch = 2\n", "augment.pitch: Input should be less than or equal to 1"),
