@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
+from rtsep.separators.griffin_lim import griffin_lim
 from rtsep.separators.offline_network import OfflineNetwork
 from rtsep.separators.wiener import wiener
 from rtsep.spec import STEMS
@@ -39,6 +40,8 @@ class OpenUnmixConfig(BaseModel):
         iterations: rounds of the Wiener filter; see `rtsep.separators.wiener`.
         residual: one more stem, what the networks leave of the mixture.
         excerpt: frames that share a spatial covariance in the Wiener filter.
+        griffin_lim: rounds in which the stems' phases are made to fit their magnitudes, last; none leaves
+            those of the mixture or, after the Wiener filter, its own. See `rtsep.separators.griffin_lim`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -55,6 +58,7 @@ class OpenUnmixConfig(BaseModel):
     iterations: int = Field(1, ge=0)
     residual: bool = False
     excerpt: int = Field(300, ge=1)
+    griffin_lim: int = Field(0, ge=0)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -185,8 +189,9 @@ class OpenUnmix(OfflineNetwork):
         samples = mix.shape[-1]
         # Frames are centred and reflect what lies at the ends, for which there must be half a frame.
         padded = functional.pad(mix, (0, max(c.frame - samples, 0)))
-        spectra = self._analyse(padded)
-        magnitudes = spectra.abs().unsqueeze(0)
+        # In double precision: the Wiener filter magnifies what its input is off by.
+        spectra = self._analyse(padded.double())
+        magnitudes = spectra.abs().to(self.window.dtype).unsqueeze(0)
         estimates = torch.cat([network(magnitudes) for network in self.targets.values()])
         stems = torch.cat(
             [
@@ -196,15 +201,21 @@ class OpenUnmix(OfflineNetwork):
                 )
             ],
             dim=-1,
-        )
-        waves = self._synthesise(stems.flatten(0, 1), padded.shape[-1])
-        return waves.unflatten(0, stems.shape[:2])[..., :samples]
+        ).to(self.window.dtype.to_complex())
+        waves = griffin_lim(stems, c.hop, self.window, padded.shape[-1], c.griffin_lim)
+        return waves[..., :samples]
 
     def _analyse(self, signal: Tensor) -> Tensor:
         """(signals, samples) to complex (signals, bins, frames)."""
         c = self.config
         return torch.stft(
-            signal, c.frame, c.hop, window=self.window, center=True, pad_mode="reflect", return_complex=True
+            signal,
+            c.frame,
+            c.hop,
+            window=self.window.to(signal.dtype),
+            center=True,
+            pad_mode="reflect",
+            return_complex=True,
         )
 
     def _synthesise(self, spectra: Tensor, samples: int) -> Tensor:
