@@ -31,7 +31,16 @@ _ARCHITECTURES: dict[str, _Entry] = {
     "hs-tasnet": _Entry("rtsep.separators.hs_tasnet", "HSTasNet", "HSTasNetConfig"),
 }
 _OFFLINE: dict[str, _Entry] = {
+    "conv-tasnet-offline": _Entry(
+        "rtsep.separators.offline_conv_tasnet", "OfflineConvTasNet", "OfflineConvTasNetConfig"
+    ),
     "umx-reference": _Entry("rtsep.separators.open_unmix", "OpenUnmix", "OpenUnmixConfig"),
+    "umx-variant": _Entry(
+        "rtsep.separators.open_unmix_variants", "OpenUnmixVariant", "OpenUnmixVariantConfig"
+    ),
+    "umx-waveform": _Entry(
+        "rtsep.separators.open_unmix_waveform", "WaveformOpenUnmix", "WaveformOpenUnmixConfig"
+    ),
 }
 
 

@@ -21,7 +21,7 @@ TINY = 1e-16
 def griffin_lim(
     start: Tensor, hop: int, window: Tensor, samples: int, rounds: int, momentum: float = MOMENTUM
 ) -> Tensor:
-    """The signal whose spectrum has the magnitudes of `start`, nearly; its phases are where the search begins.
+    """The signal whose spectrum has the magnitudes of `start`, nearly; the search begins with its phases.
 
     Args:
         start: (..., bins, frames), complex; frames are centred and reflect what lies at the ends.

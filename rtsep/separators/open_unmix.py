@@ -8,7 +8,7 @@ reaches when it may hear the future.
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated, ClassVar, Self
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -115,14 +115,22 @@ class TargetNetwork(nn.Module):
     def forward(self, mix: Tensor) -> Tensor:
         """Magnitudes (batch, channels, all bins, frames) in, the stem's out, of the same shape."""
         mix = mix.permute(0, 3, 1, 2)  # batch, frames, channels, bins
-        x = (mix[..., : self.bins] + self.input_mean) * self.input_scale
-        x = torch.tanh(_each_frame(self.bn1, self.fc1(x.flatten(2))))
-        recalled, _ = self.lstm(x)
-        x = self.fc2(torch.cat((x, recalled), dim=-1))
-        x = functional.relu(_each_frame(self.bn2, x))
-        x = _each_frame(self.bn3, self.fc3(x)).unflatten(-1, mix.shape[2:])
+        x = (self.emphasise(mix)[..., : self.bins] + self.input_mean) * self.input_scale
+        x = torch.tanh(each_frame(self.bn1, self.fc1(x.flatten(2))))
+        x = self.fc2(torch.cat((x, self.recall(x)), dim=-1))
+        x = functional.relu(each_frame(self.bn2, x))
+        x = each_frame(self.bn3, self.fc3(x)).unflatten(-1, mix.shape[2:])
         mask = functional.relu(x * self.output_scale + self.output_mean)
         return (mask * mix).permute(0, 2, 3, 1)
+
+    def emphasise(self, mix: Tensor) -> Tensor:
+        """What the network hears of magnitudes (batch, frames, channels, all bins): here, what they are."""
+        return mix
+
+    def recall(self, x: Tensor) -> Tensor:
+        """What all frames together say of each: (batch, frames, width), in and out."""
+        recalled: Tensor = self.lstm(x)[0]
+        return recalled
 
 
 class OpenUnmix(OfflineNetwork):
@@ -136,12 +144,13 @@ class OpenUnmix(OfflineNetwork):
 
     architecture = "umx-reference"
     title = "Open-Unmix"
+    target_network: ClassVar[type[TargetNetwork]] = TargetNetwork
     window: Tensor
     config: OpenUnmixConfig
 
     def __init__(self, config: OpenUnmixConfig) -> None:
         super().__init__(config)
-        self.targets = nn.ModuleDict({name: TargetNetwork(config) for name in config.targets})
+        self.targets = nn.ModuleDict({name: self.target_network(config) for name in config.targets})
         # Not a weight: it follows the model to a GPU, and files do not carry it.
         self.register_buffer("window", torch.hann_window(config.frame), persistent=False)
 
@@ -225,7 +234,7 @@ class OpenUnmix(OfflineNetwork):
         return waves
 
 
-def _each_frame(norm: nn.Module, x: Tensor) -> Tensor:
+def each_frame(norm: nn.Module, x: Tensor) -> Tensor:
     """Batch norm of (batch, frames, features), over batch and frames alike."""
     normed: Tensor = norm(x.flatten(0, 1))
     return normed.unflatten(0, x.shape[:2])
