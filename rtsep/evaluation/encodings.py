@@ -1,7 +1,7 @@
 """FB-IRM on the encoding of an offline Conv-TasNet: whatever encoder it has, its own or a hybrid.
 
-What `rtsep.evaluation.filterbanks` does for the causal one, whose encoder and decoder are one matrix each. This
-module loads torch, when it is asked to read a model.
+What `rtsep.evaluation.filterbanks` does for the causal one, whose encoder and decoder are one matrix each.
+This module loads torch, when it is asked to read a model.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from rtsep.engine.separator import load
 from rtsep.separators.catalogue import all_architectures, build, load_any
+from rtsep.separators.offline_network import OfflineNetwork
 from rtsep.separators.registry import read_package
 from rtsep.spec import STEMS, UsageError
 from rtsep.training import networks
@@ -27,6 +28,7 @@ from rtsep.training.loop import CHECKPOINT, LOG, Trainer
 from rtsep.training.networks import decides_masks
 from rtsep.training.objective import WaveformObjective
 from rtsep.training.release import CARD, release
+from rtsep.training.report import REPORT
 from tests.training.corpora import NETWORK, RATE, run_config, write_corpus
 
 NETWORKS: dict[str, dict[str, Any]] = {
@@ -45,7 +47,18 @@ NETWORKS: dict[str, dict[str, Any]] = {
         "sample_rate": RATE, "stems": STEMS, "hop": 80, "window": 20, "filters": 16, "bottleneck": 12,
         "hidden": 16, "blocks": 2, "repeats": 1,
     },
+    "conv-tasnet-offline": {
+        "sample_rate": RATE, "bank": "stft", "stft_frame": 64, "filters": 12, "window": 16, "stride": 16,
+        "bottleneck": 8, "hidden": 8, "blocks": 2, "repeats": 1,
+    },
     "umx-reference": {"sample_rate": RATE, "frame": 256, "hop": 64, "bins": 100, "width": 12, "depth": 1},
+    "umx-variant": {
+        "sample_rate": RATE, "frame": 256, "hop": 64, "bandwidth": 3000.0, "width": 12, "depth": 1,
+        "premask": True, "prefilter": 5, "core": "transformer", "heads": 2,
+    },
+    "umx-waveform": {
+        "sample_rate": RATE, "levels": 3, "features": 3, "down_kernel": 5, "width": 12, "depth": 1,
+    },
 }  # fmt: skip
 STEPS = 4
 
@@ -109,9 +122,14 @@ def test_trains_resumes_ships_and_separates(architecture: str, corpus: Path, tmp
     rows = [json.loads(line) for line in (trainer.folder / LOG).read_text().splitlines()]
     assert np.isfinite([row["drums_sdr"] for row in rows if "drums_sdr" in row]).all()
 
+    drawn = architecture == "umx-variant"
+    assert ("frequency responses" in (trainer.folder / REPORT).read_text()) is drawn
+
     package = release(config, "rtsep train tiny.toml", tmp_path / "models" / "mine", "", lambda _: None)
     assert package.manifest.architecture == architecture and package.manifest.scores
-    assert "Algorithmic latency" in (package.root / CARD).read_text() or architecture == "umx-reference"
+    assert "Algorithmic latency" in (package.root / CARD).read_text() or isinstance(
+        trainer.network, OfflineNetwork
+    )
     shipped = load_any(read_package(package.root)).state_dict()
     assert all(torch.equal(value, shipped[name]) for name, value in trainer.averaged().state_dict().items())
     mix = 0.1 * np.random.default_rng(0).standard_normal((2, RATE)).astype(np.float32)
