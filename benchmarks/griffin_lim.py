@@ -1,6 +1,6 @@
 """SDR of oracle magnitudes with the mixture's phase, and with Griffin-Lim's.
 
-    python -m benchmarks.griffin_lim [--track FILE.stem.mp4] [--seconds 6] [--rounds 10 --rounds 50]
+    python -m benchmarks.griffin_lim [--track FILE.stem.mp4] [--seconds 6] [--rounds 8 --rounds 32]
 
 The magnitudes are the stems' own, with Open-Unmix's frames, so that the phase is all that is wrong. It begins
 as the mixture's or at random; the track is the excerpt that the stempeg package carries unless another is
@@ -35,10 +35,10 @@ def spectra(signal: torch.Tensor, window: torch.Tensor) -> torch.Tensor:
 
 def measure(stems: dict[str, torch.Tensor], rounds: list[int]) -> list[dict[str, Any]]:
     """Every stem by every phase."""
-    window = torch.hann_window(FRAME, dtype=torch.float64)
+    window = torch.hann_window(FRAME)
     mix = spectra(torch.stack(list(stems.values())).sum(dim=0), window)
     generator = torch.Generator().manual_seed(0)
-    noise = torch.rand(mix.shape, generator=generator, dtype=torch.float64) * 2.0 * torch.pi
+    noise = torch.rand(mix.shape, generator=generator) * 2.0 * torch.pi
     phases = {"mixture": torch.sgn(mix), "random": torch.polar(torch.ones_like(noise), noise)}
     rows = []
     for start, phase in phases.items():
@@ -65,8 +65,8 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     track = find_tracks(arguments.track)[0].read(arguments.seconds)
-    stems = {name: torch.from_numpy(part).double() for name, part in track.parts.items()}
-    rows = measure(stems, arguments.rounds or [10, 50])
+    stems = {name: torch.from_numpy(part) for name, part in track.parts.items()}
+    rows = measure(stems, arguments.rounds or [8, 32])
     table = Table(title=f"SDR (and error of the magnitudes), dB: {track.name}")
     for column in ("phase begins as", "rounds", *stems):
         table.add_column(column)

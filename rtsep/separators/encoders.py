@@ -129,6 +129,9 @@ class SincBank(Bank):
         paired: every other filter is the odd one of the same band.
     """
 
+    times: Tensor
+    shape: Tensor
+
     def __init__(self, filters: int, window: int, sample_rate: float, spacing: str, paired: bool) -> None:
         super().__init__()
         bands = -(-filters // 2) if paired else filters
@@ -150,8 +153,7 @@ class SincBank(Bank):
     def kernels(self) -> Tensor:
         """Of unit energy."""
         low, high = (edge.unsqueeze(1) for edge in self.bands())
-        times, shape = self._buffers["times"], self._buffers["shape"]
-        assert times is not None and shape is not None
+        times, shape = self.times, self.shape
         even = 2.0 * high * torch.sinc(2.0 * high * times) - 2.0 * low * torch.sinc(2.0 * low * times)
         if not self.paired:
             return normalised(even * shape)
@@ -178,6 +180,8 @@ class GammatoneBank(Bank):
         spacing: of the centre frequencies.
     """
 
+    times: Tensor
+
     def __init__(self, filters: int, window: int, sample_rate: float, spacing: str) -> None:
         super().__init__()
         lowest = min(LOWEST_HZ, sample_rate / 160.0)
@@ -191,8 +195,7 @@ class GammatoneBank(Bank):
 
     def kernels(self) -> Tensor:
         """Of unit energy."""
-        times = self._buffers["times"]
-        assert times is not None
+        times = self.times
         frequency, bandwidth, phase = (
             x.unsqueeze(1) for x in (self.frequency, self.bandwidth.abs(), self.phase)
         )

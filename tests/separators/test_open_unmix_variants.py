@@ -178,13 +178,10 @@ def test_waveforms_of_any_length_come_back(samples: int) -> None:
 
 
 def test_waveforms_hear_the_future_through_the_memory() -> None:
-    network = waveform(down_kernel=1, up_kernel=1)
-    mix = torch.randn(2, 800)
-    changed = mix.clone()
-    changed[:, -100:] = 5.0
-    with torch.no_grad():
-        # Convolutions of one tap and interpolation over eight samples reach nowhere near.
-        assert (network(mix) - network(changed))[..., :670].abs().max() > 1e-5
+    """Convolutions of one tap and interpolation over eight samples reach nowhere near."""
+    mix = torch.randn(1, 2, 800, requires_grad=True)
+    waveform(down_kernel=1, up_kernel=1).estimate(mix)[..., :600].square().sum().backward()
+    assert mix.grad is not None and mix.grad[..., 700:].any()
 
 
 def test_the_sizes_are_those_of_wave_u_net() -> None:

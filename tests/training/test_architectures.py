@@ -122,9 +122,6 @@ def test_trains_resumes_ships_and_separates(architecture: str, corpus: Path, tmp
     rows = [json.loads(line) for line in (trainer.folder / LOG).read_text().splitlines()]
     assert np.isfinite([row["drums_sdr"] for row in rows if "drums_sdr" in row]).all()
 
-    drawn = architecture == "umx-variant"
-    assert ("frequency responses" in (trainer.folder / REPORT).read_text()) is drawn
-
     package = release(config, "rtsep train tiny.toml", tmp_path / "models" / "mine", "", lambda _: None)
     assert package.manifest.architecture == architecture and package.manifest.scores
     assert "Algorithmic latency" in (package.root / CARD).read_text() or isinstance(
@@ -137,6 +134,15 @@ def test_trains_resumes_ships_and_separates(architecture: str, corpus: Path, tmp
         stems = separator.separate(mix, RATE)
     assert tuple(stems) == STEMS and all(np.isfinite(stem).all() for stem in stems.values())
     assert np.abs(stems["vocals"]).max() > 0.0
+
+
+@pytest.mark.parametrize(("architecture", "drawn"), [("umx-variant", True), ("umx-reference", False)])
+def test_what_networks_learn_by_frequency_is_drawn(
+    architecture: str, drawn: bool, corpus: Path, tmp_path: Path
+) -> None:
+    config = config_of(architecture, corpus, tmp_path, monitor={"report": True}, optimiser={"steps": 1})
+    run(config)
+    assert ("frequency responses" in (tmp_path / "tiny" / REPORT).read_text()) is drawn
 
 
 @pytest.mark.parametrize(
