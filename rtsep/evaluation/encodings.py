@@ -1,7 +1,6 @@
 """FB-IRM on the encoding of an offline Conv-TasNet: whatever encoder it has, its own or a hybrid.
 
 What `rtsep.evaluation.filterbanks` does for the causal one, whose encoder and decoder are one matrix each.
-This module loads torch, when it is asked to read a model.
 """
 
 from __future__ import annotations
@@ -16,26 +15,23 @@ from rtsep.spec import ModelError, UsageError
 
 Audio = NDArray[np.floating]
 ARCHITECTURE = "conv-tasnet-offline"
-PIECE_SECONDS = 10.0
-"""What is encoded at once."""
 
 
 class TrainedEncoding:
     """An encoder and decoder that were learned with a separator, or on their own.
 
     Args:
-        codec: an `rtsep.separators.encoders.Codec`, on the CPU.
-        channels: of the audio; each is encoded on its own.
+        network: an `rtsep.separators.offline_conv_tasnet.OfflineConvTasNet`, on the CPU.
 
     Attributes:
         sample_rate: Hz that it was learned at.
-        channels: as given.
+        channels: of the audio; each is encoded on its own.
     """
 
-    def __init__(self, codec: Any, channels: int) -> None:
-        self.sample_rate: int = codec.config.sample_rate
-        self.channels = channels
-        self._codec = codec
+    def __init__(self, network: Any) -> None:
+        self.sample_rate: int = network.spec.sample_rate
+        self.channels: int = network.spec.channels
+        self._network = network
 
     @classmethod
     def read(cls, package: OfflinePackage) -> TrainedEncoding:
@@ -50,10 +46,10 @@ class TrainedEncoding:
                 "filterbank"
             )
         package.verify()
+        # This loads torch.
         from rtsep.separators.catalogue import load_offline
 
-        network: Any = load_offline(package)
-        return cls(network.codec, network.spec.channels)
+        return cls(load_offline(package))
 
     def ideal_ratio_stems(self, stems: Audio, alpha: float = 1.0) -> NDArray[np.float64]:
         """Ideal ratio masks on the encoding; see `rtsep.separators.encoders.ideal_ratio_stems`.
@@ -70,10 +66,6 @@ class TrainedEncoding:
         Raises:
             UsageError: when the shape is another, or the channels are not the encoding's.
         """
-        import torch
-
-        from rtsep.separators.encoders import ideal_ratio_stems
-
         if stems.ndim != 3 or 0 in stems.shape:
             raise UsageError(f"expected (stems, channels, samples) of audio, not {stems.shape}")
         if stems.shape[1] != self.channels:
@@ -81,13 +73,7 @@ class TrainedEncoding:
                 f"the filterbank is for {self.channels} channels, the track has {stems.shape[1]}"
             )
         truth = np.asarray(stems, np.float64)
-        by_channel = torch.from_numpy(truth.astype(np.float32)).transpose(0, 1)
-        with torch.no_grad():
-            pieces = [
-                ideal_ratio_stems(self._codec, piece, alpha)
-                for piece in by_channel.split(round(PIECE_SECONDS * self.sample_rate), dim=2)
-            ]
-        estimates = torch.cat(pieces, dim=2).transpose(0, 1).numpy().astype(np.float64)
+        estimates = self._network.ideal_ratio_stems(truth, alpha)
         missing = truth.sum(axis=0) - estimates.sum(axis=0)
         result: NDArray[np.float64] = estimates + missing / len(truth)
         return result

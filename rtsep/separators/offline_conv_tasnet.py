@@ -13,11 +13,13 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from rtsep.separators.encoders import EncodingConfig, make_codec
+from rtsep.separators.encoders import EncodingConfig, ideal_ratio_stems, make_codec
 from rtsep.separators.offline_network import OfflineNetwork
 from rtsep.spec import STEMS
 
@@ -131,6 +133,22 @@ class OfflineConvTasNet(OfflineNetwork):
         masks = torch.sigmoid(logits) if c.mask == "sigmoid" else torch.relu(logits)
         masked = masks.unflatten(1, (len(c.stems), channels, c.filters)) * features.unsqueeze(1)
         return self.codec.decode(masked.flatten(0, 2), samples).unflatten(0, masked.shape[:3])
+
+    @torch.no_grad()
+    def ideal_ratio_stems(self, stems: NDArray[np.float64], alpha: float) -> NDArray[np.float64]:
+        """What its encoding could do with ideal masks; see `rtsep.separators.encoders.ideal_ratio_stems`.
+
+        Args:
+            stems: (stems, channels, samples), whose sum is the mixture.
+            alpha: exponent of the magnitudes.
+
+        Returns:
+            (stems, channels, samples).
+        """
+        by_channel = torch.from_numpy(stems.astype(np.float32)).transpose(0, 1)
+        pieces = by_channel.split(round(self.chunk_seconds * self.spec.sample_rate), dim=2)
+        estimates = torch.cat([ideal_ratio_stems(self.codec, piece, alpha) for piece in pieces], dim=2)
+        return estimates.transpose(0, 1).numpy().astype(np.float64)
 
     def begin(self, mixes: Tensor) -> None:
         """What the encoder takes from mixtures (batch, channels, samples)."""

@@ -12,7 +12,7 @@ import torch
 from rtsep.evaluation.encodings import TrainedEncoding
 from rtsep.evaluation.filterbanks import Filterbank, filterbank_irm
 from rtsep.evaluation.systems import open_oracle
-from rtsep.separators.encoders import BankCodec, EncodingConfig, make_codec
+from rtsep.separators.encoders import BankCodec
 from rtsep.separators.offline_conv_tasnet import OfflineConvTasNet, OfflineConvTasNetConfig
 from rtsep.separators.offline_folder import write_offline
 from rtsep.spec import ModelError, UsageError
@@ -34,13 +34,14 @@ def model(folder: Path, **changes: Any) -> Path:
 
 def test_on_one_matrix_each_it_is_the_causal_ones() -> None:
     """The two implementations of FB-IRM agree, channel by channel."""
-    codec = make_codec(EncodingConfig(**{k: SIZES[k] for k in ("sample_rate", "filters", "window", "stride")},
-                                      encoding="convolution"))  # fmt: skip
+    config = OfflineConvTasNetConfig.model_validate(SIZES | {"encoding": "convolution"})
+    network = OfflineConvTasNet(config)
+    codec = network.codec
     assert isinstance(codec, BankCodec)
     there, back = (kernels.detach().double().numpy() for kernels in codec.kernels())
     stems = song()
     for alpha in (1.0, 2.0):
-        found = TrainedEncoding(codec, 2).ideal_ratio_stems(stems, alpha)
+        found = TrainedEncoding(network).ideal_ratio_stems(stems, alpha)
         for channel in range(2):
             bank = Filterbank(8000, 1, 16, there, back.T, rectified=True)
             wanted = filterbank_irm(stems[:, [channel]], bank, alpha)
@@ -61,7 +62,7 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
     root = model(tmp_path / "bank")
     with pytest.raises(UsageError, match="is of a causal conv-tasnet"):
         open_oracle(f"fb-irm1-pinv:{root}")
-    encoding = TrainedEncoding(make_codec(EncodingConfig(sample_rate=8000)), 2)
+    encoding = TrainedEncoding(OfflineConvTasNet(OfflineConvTasNetConfig.model_validate(SIZES)))
     with pytest.raises(UsageError, match="for 2 channels, the track has 1"):
         encoding.ideal_ratio_stems(song(channels=1))
     with pytest.raises(UsageError, match="expected"):
