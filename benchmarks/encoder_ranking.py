@@ -1,6 +1,6 @@
 """FB-IRM of every kind of encoding after the same short training, to rank them without a separator.
 
-    python -m benchmarks.encoder_ranking [--songs DIR] [--validation DIR] [--steps 300] [--only NAME ...]
+    python -m benchmarks.encoder_ranking [--songs DIR] [--validation DIR] [--steps 300] [--only NAME]
 
 The question of A. Mocanu, "Musical source separation", master's thesis, EPFL, 2020, section 5.3.1: which
 encoder lets ideal ratio masks separate best? As there: one channel at 8 kHz, windows of 20 samples that do
@@ -33,7 +33,7 @@ from rtsep.training.losses import si_sdr as si_sdr_loss
 RATE = 8000
 FIRST, LENGTH = 30.0, 60.0
 """Seconds of a training song: where it is heard from, and for how long."""
-BATCH, SECONDS, LEARNING_RATE = 4, 0.5, 5e-3
+BATCH, SECONDS = 4, 0.5
 HELD_FIRST, HELD_LENGTH = 172.0, 30.0
 """The same of the validation song: where bass, drums, other and vocals all sound, if not all at once."""
 
@@ -75,14 +75,14 @@ def read_song(folder: Path, first: float, length: float) -> dict[str, NDArray[np
 
 def measure(
     changes: dict[str, Any], songs: list[torch.Tensor], held: dict[str, NDArray[np.float32]], steps: int,
-    filters: int,
+    filters: int, learning_rate: float,
 ) -> dict[str, Any]:  # fmt: skip
     """Train one encoding and rate it before and after."""
     torch.manual_seed(0)
     sizes = {"sample_rate": RATE, "filters": filters, "stft_frame": 1024}
     codec = make_codec(EncodingConfig.model_validate(sizes | changes))
     codec.begin(torch.stack([song.sum(dim=0)[: 20 * RATE] for song in songs]))
-    optimiser = torch.optim.Adam(codec.parameters(), lr=LEARNING_RATE)
+    optimiser = torch.optim.Adam(codec.parameters(), lr=learning_rate)
     rng = np.random.default_rng(0)
     truth = torch.from_numpy(np.stack(list(held.values())))
     began = time.process_time()
@@ -129,6 +129,7 @@ def main() -> None:
     parser.add_argument("--validation", type=Path, default=Path("corpus/songs/valid"))
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--filters", type=int, default=128)
+    parser.add_argument("--learning-rate", type=float, default=5e-3)
     parser.add_argument("--only", action="append", choices=list(ENCODINGS))
     parser.add_argument("--json", type=Path, default=RESULTS / "encoder_ranking.json")
     arguments = parser.parse_args()
@@ -141,13 +142,13 @@ def main() -> None:
     console = Console()
     rows = {}
     for name in arguments.only or ENCODINGS:
-        rows[name] = measure(ENCODINGS[name], songs, held, arguments.steps, arguments.filters)
+        rows[name] = measure(
+            ENCODINGS[name], songs, held, arguments.steps, arguments.filters, arguments.learning_rate
+        )
         console.print(f"{name}: {rows[name]['before']['mean']} -> {rows[name]['after']}", highlight=False)
         # Anew with every row: the whole takes a while.
-        write(
-            arguments.json,
-            {"sample_rate": RATE, "steps": arguments.steps, "filters": arguments.filters, "rows": rows},
-        )
+        settings = {name: getattr(arguments, name) for name in ("steps", "filters", "learning_rate")}
+        write(arguments.json, {"sample_rate": RATE, **settings, "rows": rows})
     table = Table(title=f"FB-IRM, SI-SDR in dB after {arguments.steps} steps, {arguments.filters} filters")
     for column in ("encoding", *held, "mean", "untrained", "parameters"):
         table.add_column(column, justify="left" if column == "encoding" else "right")
