@@ -98,7 +98,7 @@ class TargetNetwork(nn.Module):
         self.input_scale = nn.Parameter(torch.ones(bins))
         self.fc1 = nn.Linear(channels * bins, width, bias=False)
         self.bn1 = nn.BatchNorm1d(width)
-        self.lstm = nn.LSTM(
+        self.lstm: nn.Module = nn.LSTM(
             width,
             width // 2 if config.bidirectional else width,
             config.depth,
