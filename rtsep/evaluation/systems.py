@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -11,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtsep.engine.separator import Separator, load
+from rtsep.evaluation.encodings import TrainedEncoding
 from rtsep.evaluation.filterbanks import Filterbank, filterbank_irm
 from rtsep.evaluation.oracles import ibm, irm, multichannel_wiener
 from rtsep.evaluation.spectra import Transform
 from rtsep.evaluation.tracks import ACCOMPANIMENT, VOCALS, Track
-from rtsep.separators.registry import AnyPackage, find, find_any
+from rtsep.separators.registry import AnyPackage, OfflinePackage, find_any, streaming
 from rtsep.spec import AudioSpec, UsageError
 
 Audio = NDArray[np.floating]
@@ -148,14 +150,14 @@ class Oracle:
 
 
 class FilterbankOracle:
-    """Ideal ratio masks on the encoding that a causal Conv-TasNet has learned.
+    """Ideal ratio masks on the encoding that a Conv-TasNet has learned.
 
     Args:
         name: one of `FILTERBANK_ORACLES`.
         model: a name, or the folder of one.
 
     Raises:
-        UsageError: when there is no such oracle.
+        UsageError: when there is no such oracle, or it is of the causal Conv-TasNet only.
         ModelError: when there is no such model, or it has no filterbank.
     """
 
@@ -164,10 +166,22 @@ class FilterbankOracle:
     def __init__(self, name: str, model: str | Path) -> None:
         if name not in FILTERBANK_ORACLES:
             raise UsageError(f"no oracle is called '{name}'; there are: {', '.join(oracle_names())}")
-        package = find(model)
-        self._alpha, inverted = FILTERBANK_ORACLES[name]
-        filterbank = Filterbank.read(package)
-        self._filterbank = filterbank.inverted() if inverted else filterbank
+        package = find_any(model)
+        alpha, inverted = FILTERBANK_ORACLES[name]
+        self._separate: Callable[[Audio], NDArray[np.float64]]
+        if isinstance(package, OfflinePackage):
+            encoding = TrainedEncoding.read(package)
+            if inverted:
+                raise UsageError(
+                    f"{name} is of a causal conv-tasnet; an offline one is trained with its pseudo-inverse"
+                )
+            self._separate = partial(encoding.ideal_ratio_stems, alpha=alpha)
+            self._rate = encoding.sample_rate
+        else:
+            filterbank = Filterbank.read(streaming(package))
+            filterbank = filterbank.inverted() if inverted else filterbank
+            self._separate = partial(filterbank_irm, filterbank=filterbank, alpha=alpha)
+            self._rate = filterbank.sample_rate
         self.name = f"{name}:{package.name}"
         self.spec: AudioSpec | None = None
 
@@ -177,11 +191,10 @@ class FilterbankOracle:
         Raises:
             UsageError: when the track's rate or channels are not those that the filterbank was learned at.
         """
-        rate = self._filterbank.sample_rate
-        if track.sample_rate != rate:
-            raise UsageError(f"{self.name} is for {rate} Hz, {track.name} has {track.sample_rate} Hz")
+        if track.sample_rate != self._rate:
+            raise UsageError(f"{self.name} is for {self._rate} Hz, {track.name} has {track.sample_rate} Hz")
         stems = np.stack(list(track.parts.values()))
-        estimates = filterbank_irm(stems, self._filterbank, self._alpha)
+        estimates = self._separate(stems)
         return _with_accompaniment(dict(zip(track.parts, estimates, strict=True)))
 
     def close(self) -> None:

@@ -34,7 +34,16 @@ _OFFLINE: dict[str, _Entry] = {
     "band-split-offline": _Entry(
         "rtsep.separators.band_split_offline", "BandSplitOffline", "BandSplitConfig"
     ),
+    "conv-tasnet-offline": _Entry(
+        "rtsep.separators.offline_conv_tasnet", "OfflineConvTasNet", "OfflineConvTasNetConfig"
+    ),
     "umx-reference": _Entry("rtsep.separators.open_unmix", "OpenUnmix", "OpenUnmixConfig"),
+    "umx-variant": _Entry(
+        "rtsep.separators.open_unmix_variants", "OpenUnmixVariant", "OpenUnmixVariantConfig"
+    ),
+    "umx-waveform": _Entry(
+        "rtsep.separators.open_unmix_waveform", "WaveformOpenUnmix", "WaveformOpenUnmixConfig"
+    ),
 }
 
 

@@ -71,6 +71,10 @@ class OfflineNetwork(nn.Module, ABC):
         """
         return None
 
+    def responses(self) -> dict[str, Tensor]:
+        """What it has learnt by frequency, to be drawn: gains from zero to half the rate, by name."""
+        return {}
+
 
 def audio_spec(config: BaseModel) -> AudioSpec:
     """What a network of this config takes and gives."""

@@ -8,13 +8,14 @@ reaches when it may hear the future.
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated, ClassVar, Self
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
+from rtsep.separators.griffin_lim import griffin_lim
 from rtsep.separators.offline_network import OfflineNetwork
 from rtsep.separators.wiener import wiener
 from rtsep.spec import STEMS
@@ -39,6 +40,8 @@ class OpenUnmixConfig(BaseModel):
         iterations: rounds of the Wiener filter; see `rtsep.separators.wiener`.
         residual: one more stem, what the networks leave of the mixture.
         excerpt: frames that share a spatial covariance in the Wiener filter.
+        griffin_lim: rounds in which the stems' phases are made to fit their magnitudes, last; none leaves
+            those of the mixture or, after the Wiener filter, its own. See `rtsep.separators.griffin_lim`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -55,6 +58,7 @@ class OpenUnmixConfig(BaseModel):
     iterations: int = Field(1, ge=0)
     residual: bool = False
     excerpt: int = Field(300, ge=1)
+    griffin_lim: int = Field(0, ge=0)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -94,7 +98,7 @@ class TargetNetwork(nn.Module):
         self.input_scale = nn.Parameter(torch.ones(bins))
         self.fc1 = nn.Linear(channels * bins, width, bias=False)
         self.bn1 = nn.BatchNorm1d(width)
-        self.lstm = nn.LSTM(
+        self.lstm: nn.Module = nn.LSTM(
             width,
             width // 2 if config.bidirectional else width,
             config.depth,
@@ -111,14 +115,22 @@ class TargetNetwork(nn.Module):
     def forward(self, mix: Tensor) -> Tensor:
         """Magnitudes (batch, channels, all bins, frames) in, the stem's out, of the same shape."""
         mix = mix.permute(0, 3, 1, 2)  # batch, frames, channels, bins
-        x = (mix[..., : self.bins] + self.input_mean) * self.input_scale
-        x = torch.tanh(_each_frame(self.bn1, self.fc1(x.flatten(2))))
-        recalled, _ = self.lstm(x)
-        x = self.fc2(torch.cat((x, recalled), dim=-1))
-        x = functional.relu(_each_frame(self.bn2, x))
-        x = _each_frame(self.bn3, self.fc3(x)).unflatten(-1, mix.shape[2:])
+        x = (self.emphasise(mix)[..., : self.bins] + self.input_mean) * self.input_scale
+        x = torch.tanh(each_frame(self.bn1, self.fc1(x.flatten(2))))
+        x = self.fc2(torch.cat((x, self.recall(x)), dim=-1))
+        x = functional.relu(each_frame(self.bn2, x))
+        x = each_frame(self.bn3, self.fc3(x)).unflatten(-1, mix.shape[2:])
         mask = functional.relu(x * self.output_scale + self.output_mean)
         return (mask * mix).permute(0, 2, 3, 1)
+
+    def emphasise(self, mix: Tensor) -> Tensor:
+        """What the network hears of magnitudes (batch, frames, channels, all bins): here, what they are."""
+        return mix
+
+    def recall(self, x: Tensor) -> Tensor:
+        """What all frames together say of each: (batch, frames, width), in and out."""
+        recalled: Tensor = self.lstm(x)[0]
+        return recalled
 
 
 class OpenUnmix(OfflineNetwork):
@@ -132,12 +144,13 @@ class OpenUnmix(OfflineNetwork):
 
     architecture = "umx-reference"
     title = "Open-Unmix"
+    target_network: ClassVar[type[TargetNetwork]] = TargetNetwork
     window: Tensor
     config: OpenUnmixConfig
 
     def __init__(self, config: OpenUnmixConfig) -> None:
         super().__init__(config)
-        self.targets = nn.ModuleDict({name: TargetNetwork(config) for name in config.targets})
+        self.targets = nn.ModuleDict({name: self.target_network(config) for name in config.targets})
         # Not a weight: it follows the model to a GPU, and files do not carry it.
         self.register_buffer("window", torch.hann_window(config.frame), persistent=False)
 
@@ -185,8 +198,9 @@ class OpenUnmix(OfflineNetwork):
         samples = mix.shape[-1]
         # Frames are centred and reflect what lies at the ends, for which there must be half a frame.
         padded = functional.pad(mix, (0, max(c.frame - samples, 0)))
-        spectra = self._analyse(padded)
-        magnitudes = spectra.abs().unsqueeze(0)
+        # In double precision: the Wiener filter magnifies what its input is off by.
+        spectra = self._analyse(padded.double())
+        magnitudes = spectra.abs().to(self.window.dtype).unsqueeze(0)
         estimates = torch.cat([network(magnitudes) for network in self.targets.values()])
         stems = torch.cat(
             [
@@ -196,15 +210,21 @@ class OpenUnmix(OfflineNetwork):
                 )
             ],
             dim=-1,
-        )
-        waves = self._synthesise(stems.flatten(0, 1), padded.shape[-1])
-        return waves.unflatten(0, stems.shape[:2])[..., :samples]
+        ).to(self.window.dtype.to_complex())
+        waves = griffin_lim(stems, c.hop, self.window, padded.shape[-1], c.griffin_lim)
+        return waves[..., :samples]
 
     def _analyse(self, signal: Tensor) -> Tensor:
         """(signals, samples) to complex (signals, bins, frames)."""
         c = self.config
         return torch.stft(
-            signal, c.frame, c.hop, window=self.window, center=True, pad_mode="reflect", return_complex=True
+            signal,
+            c.frame,
+            c.hop,
+            window=self.window.to(signal.dtype),
+            center=True,
+            pad_mode="reflect",
+            return_complex=True,
         )
 
     def _synthesise(self, spectra: Tensor, samples: int) -> Tensor:
@@ -214,7 +234,7 @@ class OpenUnmix(OfflineNetwork):
         return waves
 
 
-def _each_frame(norm: nn.Module, x: Tensor) -> Tensor:
+def each_frame(norm: nn.Module, x: Tensor) -> Tensor:
     """Batch norm of (batch, frames, features), over batch and frames alike."""
     normed: Tensor = norm(x.flatten(0, 1))
     return normed.unflatten(0, x.shape[:2])

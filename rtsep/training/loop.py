@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Dataset
 
+from rtsep.separators.offline_network import OfflineNetwork
 from rtsep.spec import UsageError
 from rtsep.training.config import TrainConfig
 from rtsep.training.corpus import Track, load_training
@@ -45,7 +46,7 @@ from rtsep.training.networks import (
 )
 from rtsep.training.objective import Objective, moved
 from rtsep.training.processes import Processes, choose_device
-from rtsep.training.report import show_excerpt, write_report
+from rtsep.training.report import draw_responses, show_excerpt, write_report
 from rtsep.training.scores import overall, score_tracks
 
 Report = Callable[[str], None]
@@ -367,9 +368,18 @@ class Trainer:
         }
         try:
             unit = self.objective.unit
-            write_report(self.folder, self.config, self.folder / LOG, unit, excerpt, about)
+            write_report(self.folder, self.config, self.folder / LOG, unit, excerpt, about, self._responses())
         except ModuleNotFoundError as error:
             self.report(f"no report: {error.name} is not installed")
+
+    def _responses(self) -> bytes | None:
+        """A picture of what the network has learnt by frequency, if it has any such thing."""
+        network = self.averaged()
+        learnt = network.responses() if isinstance(network, OfflineNetwork) else {}
+        if not learnt:
+            return None
+        gains = {name: gain.cpu().numpy() for name, gain in learnt.items()}
+        return draw_responses(gains, network.spec.sample_rate)
 
     # -- files -----------------------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -114,6 +114,27 @@ def draw_progress(losses: list[Row], scores: list[Row], unit: str) -> bytes:
     return _png(figure)
 
 
+def draw_responses(responses: Mapping[str, NDArray[np.floating]], sample_rate: int) -> bytes:
+    """A PNG: what a network has learnt to hear more or less of, one line each.
+
+    Args:
+        responses: gains at frequencies that are even from zero to half the rate, by name.
+        sample_rate: Hz.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10.0, 3.6), layout="constrained")
+    axes = figure.subplots()
+    for name, gains in responses.items():
+        frequencies = np.linspace(0.0, sample_rate / 2000.0, len(gains))
+        axes.plot(frequencies, 20.0 * np.log10(np.abs(gains) + 1e-6), linewidth=1.2, label=name)
+    axes.set_xlabel("kHz")
+    axes.set_ylabel("gain, dB")
+    axes.grid(alpha=0.3)
+    axes.legend(ncols=4, fontsize=9, frameon=False)
+    return _png(figure)
+
+
 def write_report(
     folder: Path,
     config: TrainConfig,
@@ -121,6 +142,7 @@ def write_report(
     unit: str,
     excerpt: tuple[str, bytes] | None,
     about: dict[str, str],
+    responses: bytes | None = None,
 ) -> None:
     """Write `report.html` into the run's folder, aside and then renamed.
 
@@ -131,6 +153,7 @@ def write_report(
         unit: of the loss.
         excerpt: what the picture of the validation shows, and that picture as PNG; none without validation.
         about: further lines, as what they are and what is to be told.
+        responses: the picture of `draw_responses`, of a network that has learnt any.
     """
     losses, scores = read_log(log)
     facts = about | {"steps": f"{int(losses[-1]['step']) if losses else 0} of {config.optimiser.steps}"}
@@ -151,6 +174,8 @@ def write_report(
         body += "<h2>Validation, dB</h2>" + _table(rows, ("", "best", now))
     if excerpt is not None:
         body += f"<h2>{escape(excerpt[0])}</h2>" + image(excerpt[1], "spectrograms")
+    if responses is not None:
+        body += "<h2>What the networks hear</h2>" + image(responses, "frequency responses")
     settings = json.dumps(config.model_dump(mode="json"), indent=1, ensure_ascii=False)
     body += "<h2>Configuration</h2>"
     body += f"<details><summary>every setting</summary><pre>{escape(settings)}</pre></details>"

@@ -14,7 +14,7 @@ from rtsep.separators.catalogue import load_offline
 from rtsep.separators.open_unmix import OpenUnmix, OpenUnmixConfig, TargetNetwork
 from tests.open_unmix import FRAME, HOP, RATE, peer_separator, save_models
 
-TOLERANCE = 1e-4
+TOLERANCE = 1e-5
 
 
 def music(channels: int, samples: int) -> torch.Tensor:
@@ -48,12 +48,15 @@ def test_separates_as_the_package_does(
         # The package advises double precision for its filter: in single its own results are off by up to
         # a hundredth, since the covariances that it inverts are nearly singular.
         wanted = peer.double()(mix.unsqueeze(0).double())[0]
+        exact = ours.double()(mix.double())
     if not iterations:
         assert (found - single).abs().max() <= TOLERANCE
     assert (found - wanted).abs().max() <= (single - wanted).abs().max() + 1e-6
+    # What rounding in the network makes of the second round is no property of the filter.
+    assert (exact - wanted).abs().max() <= 2e-6
     assert found.shape == wanted.shape == (len(targets) + residual, channels, mix.shape[-1])
     assert wanted.abs().max() > 0.1, "there is nothing to compare"
-    assert (found - wanted).abs().max() <= TOLERANCE
+    assert (found - wanted).abs().max() <= (TOLERANCE if iterations <= 1 else 5 * TOLERANCE)
 
 
 @pytest.mark.parametrize("unidirectional", [False, True])

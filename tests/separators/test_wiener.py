@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import norbert
 import pytest
 import torch
 
 import tests.open_unmix  # noqa: F401 - lets the package be imported
-from rtsep.separators.wiener import wiener
+from rtsep.separators.wiener import EPSILON, wiener
 from rtsep.spec import UsageError
 
 
@@ -39,6 +40,19 @@ def test_agrees_with_the_package_in_double_precision(
     )
     wanted = torch.view_as_complex(theirs.permute(4, 2, 1, 0, 3).contiguous())
     assert found.shape == wanted.shape
+    assert (found - wanted).abs().max() <= 1e-6 * wanted.abs().max()
+
+
+@pytest.mark.parametrize("iterations", [1, 3])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_agrees_with_norbert(channels: int, iterations: int) -> None:
+    sources = spectra(3, channels)
+    mix = sources.sum(dim=0)
+    magnitudes = sources.abs().permute(3, 2, 1, 0).numpy()
+    spectrum = mix.permute(2, 1, 0).numpy().copy()  # it is worked on in place
+    theirs = norbert.wiener(magnitudes, spectrum, iterations, use_softmask=False, eps=EPSILON)
+    wanted = torch.from_numpy(theirs).permute(3, 2, 1, 0)
+    found = wiener(sources.abs(), mix, iterations, False)
     assert (found - wanted).abs().max() <= 1e-6 * wanted.abs().max()
 
 

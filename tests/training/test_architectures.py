@@ -18,6 +18,7 @@ from torch import Tensor
 
 from rtsep.engine.separator import load
 from rtsep.separators.catalogue import all_architectures, build, load_any
+from rtsep.separators.offline_network import OfflineNetwork
 from rtsep.separators.registry import read_package
 from rtsep.spec import STEMS, UsageError
 from rtsep.training import networks
@@ -26,6 +27,7 @@ from rtsep.training.loop import CHECKPOINT, LOG, Trainer
 from rtsep.training.networks import decides_masks
 from rtsep.training.objective import WaveformObjective
 from rtsep.training.release import CARD, release
+from rtsep.training.report import REPORT
 from tests.training.corpora import NETWORK, RATE, run_config
 
 NETWORKS: dict[str, dict[str, Any]] = {
@@ -49,10 +51,20 @@ NETWORKS: dict[str, dict[str, Any]] = {
         "linear_below": 1000.0, "wide_bands": 6, "group": 4, "features": 8, "memory": 6, "across": 4,
         "depth": 1,
     },
+    "conv-tasnet-offline": {
+        "sample_rate": RATE, "bank": "stft", "stft_frame": 64, "filters": 12, "window": 16, "stride": 16,
+        "bottleneck": 8, "hidden": 8, "blocks": 2, "repeats": 1,
+    },
     "umx-reference": {"sample_rate": RATE, "frame": 256, "hop": 64, "bins": 100, "width": 12, "depth": 1},
+    "umx-variant": {
+        "sample_rate": RATE, "frame": 256, "hop": 64, "bandwidth": 3000.0, "width": 12, "depth": 1,
+        "premask": True, "prefilter": 5, "core": "transformer", "heads": 2,
+    },
+    "umx-waveform": {
+        "sample_rate": RATE, "levels": 3, "features": 3, "down_kernel": 5, "width": 12, "depth": 1,
+    },
 }  # fmt: skip
 STEPS = 4
-OFFLINE = {"band-split-offline", "umx-reference"}
 
 
 def config_of(architecture: str, corpus: Path, output: Path, **tables: dict[str, Any]) -> TrainConfig:
@@ -100,7 +112,9 @@ def test_trains_resumes_ships_and_separates(architecture: str, corpus: Path, tmp
 
     package = release(config, "rtsep train tiny.toml", tmp_path / "models" / "mine", "", lambda _: None)
     assert package.manifest.architecture == architecture and package.manifest.scores
-    assert "Algorithmic latency" in (package.root / CARD).read_text() or architecture in OFFLINE
+    assert "Algorithmic latency" in (package.root / CARD).read_text() or isinstance(
+        trainer.network, OfflineNetwork
+    )
     shipped = load_any(read_package(package.root)).state_dict()
     assert all(torch.equal(value, shipped[name]) for name, value in trainer.averaged().state_dict().items())
     mix = 0.1 * np.random.default_rng(0).standard_normal((2, RATE)).astype(np.float32)
@@ -108,6 +122,15 @@ def test_trains_resumes_ships_and_separates(architecture: str, corpus: Path, tmp
         stems = separator.separate(mix, RATE)
     assert tuple(stems) == STEMS and all(np.isfinite(stem).all() for stem in stems.values())
     assert np.abs(stems["vocals"]).max() > 0.0
+
+
+@pytest.mark.parametrize(("architecture", "drawn"), [("umx-variant", True), ("umx-reference", False)])
+def test_what_networks_learn_by_frequency_is_drawn(
+    architecture: str, drawn: bool, corpus: Path, tmp_path: Path
+) -> None:
+    config = config_of(architecture, corpus, tmp_path, monitor={"report": True}, optimiser={"steps": 1})
+    run(config)
+    assert ("frequency responses" in (tmp_path / "tiny" / REPORT).read_text()) is drawn
 
 
 @pytest.mark.parametrize(
