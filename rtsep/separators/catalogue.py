@@ -32,6 +32,13 @@ _ARCHITECTURES: dict[str, _Entry] = {
 }
 _OFFLINE: dict[str, _Entry] = {
     "umx-reference": _Entry("rtsep.separators.open_unmix", "OpenUnmix", "OpenUnmixConfig"),
+    "demucs": _Entry("rtsep.separators.demucs", "Demucs", "DemucsConfig"),
+    "demucs-2d": _Entry("rtsep.separators.demucs_2d", "Demucs2D", "Demucs2DConfig"),
+    "spleeter": _Entry("rtsep.separators.spleeter", "Spleeter", "SpleeterConfig"),
+    "spleeter-1d": _Entry("rtsep.separators.spleeter", "Spleeter1D", "Spleeter1DConfig"),
+    "stack-u-net": _Entry("rtsep.separators.stack_u_net", "StackUNet", "StackUNetConfig"),
+    "wave-u-net": _Entry("rtsep.separators.wave_u_net", "WaveUNet", "WaveUNetConfig"),
+    "wave-u-net-2d": _Entry("rtsep.separators.wave_u_net", "WaveUNet2D", "WaveUNet2DConfig"),
 }
 
 

@@ -1,12 +1,13 @@
 """Demucs: a U-Net on the waveform, with gated convolutions and an LSTM where it is narrowest. Not causal.
 
 A. Défossez, N. Usunier, L. Bottou, F. Bach, "Music source separation in the waveform domain", 2019
-(arXiv:1911.13254), section 4, after "Demucs: deep extractor for music sources with extra unlabeled data remixed",
-2019 (arXiv:1909.01174). A layer of the encoder is a strided convolution, a ReLU and a 1x1 convolution that a gated
-linear unit halves again; its counterpart in the decoder adds the layer's output to what comes from below, looks at
-three neighbours with a gated convolution, and spreads them by a transposed convolution, rectified but for the last.
-A transposed kernel of twice the stride overlaps evenly. Names of weights are those of the demucs package, version 2,
-whose later `Demucs` class gives the same output from them.
+(arXiv:1911.13254), section 4, after "Demucs: deep extractor for music sources with extra unlabeled data
+remixed", 2019 (arXiv:1909.01174). A layer of the encoder is a strided convolution, a ReLU and a 1x1
+convolution that a gated linear unit halves again; its counterpart in the decoder adds the layer's output to
+what comes from below, looks at three neighbours with a gated convolution, and spreads them by a transposed
+convolution, rectified but for the last. A transposed kernel of twice the stride overlaps evenly. Names of
+weights are those of the demucs package, version 2, whose later `Demucs` class gives the same output from
+them.
 
 The paper's loss is the L1 of the samples (section 4.3): `[loss] l1 = 1.0`, the default.
 """
@@ -197,7 +198,8 @@ def centre(x: Tensor, length: int) -> Tensor:
 def rescale(network: nn.Module, reference: float) -> None:
     """Draw the spread of every convolution's weights half the way, in decibels, to a reference.
 
-    Défossez et al., section 4.2: with the usual initial weights the output is too quiet, and grows too slowly.
+    Défossez et al., section 4.2: with the usual initial weights the output is too quiet, and grows too
+    slowly.
     """
     with torch.no_grad():
         for layer in network.modules():

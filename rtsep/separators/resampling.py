@@ -1,7 +1,8 @@
 """Another sampling rate inside a network: a windowed sinc, as a convolution that gradients pass.
 
-J. O. Smith, "Digital audio resampling home page", CCRMA, 2002, with the window, the normalisation and the defaults
-of the julius package (`julius.ResampleFrac`), which Demucs resamples with: what comes out is the same.
+J. O. Smith, "Digital audio resampling home page", CCRMA, 2002, with the window, the normalisation and the
+defaults of the julius package (`julius.ResampleFrac`), which Demucs resamples with: what comes out is the
+same.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """What the 2-D networks share: a mask for each bin of the mixture's spectrogram, and the mixture's phase.
 
-The transform, the cut-off and the ratio masks are Spleeter's: R. Hennequin, A. Khlif, F. Voituret, M. Moussallam,
-"Spleeter: a fast and efficient music source separation tool with pre-trained models", JOSS 5(50), 2020, and its
-configuration of four stems.
+The transform, the cut-off and the ratio masks are Spleeter's: R. Hennequin, A. Khlif, F. Voituret, M.
+Moussallam, "Spleeter: a fast and efficient music source separation tool with pre-trained models", JOSS
+5(50), 2020, and its configuration of four stems.
 """
 
 from __future__ import annotations
@@ -25,12 +25,10 @@ SILENT = 1e-10
 class SpectralMaskConfig(BaseModel):
     """The spectrogram, and what is done with estimates of it.
 
-    Attributes:
-        sample_rate, channels, stems: what goes in and comes out.
-        frame: samples of a frame, with a Hann window; even.
-        hop: samples between frames.
-        bins: of the spectrogram that is masked, from zero up; what lies above is in no stem.
-        exponent: once it is trained, a stem gets its estimate's share, to this power, of all estimates: two is
+    Attributes: sample_rate, channels, stems: what goes in and comes out. frame: samples of a frame, with a
+        Hann window; even. hop: samples between frames. bins: of the spectrogram that is masked, from zero
+        up; what lies above is in no stem. exponent: once it is trained, a stem gets its estimate's share, to
+        this power, of all estimates: two is
             a Wiener filter's. 0 leaves the estimates as they are.
     """
 
@@ -49,7 +47,9 @@ class SpectralMaskConfig(BaseModel):
         if self.hop > self.frame // 2:
             raise ValueError(f"hop {self.hop} must be at most half a frame, {self.frame // 2}")
         if self.bins > self.frame // 2 + 1:
-            raise ValueError(f"a frame of {self.frame} samples has {self.frame // 2 + 1} bins, not {self.bins}")
+            raise ValueError(
+                f"a frame of {self.frame} samples has {self.frame // 2 + 1} bins, not {self.bins}"
+            )
         return self
 
 

@@ -1,19 +1,19 @@
 """Spleeter's U-Net: a network of twelve layers for each stem, on spectrograms or on the waveform. Not causal.
 
-R. Hennequin, A. Khlif, F. Voituret, M. Moussallam, "Spleeter: a fast and efficient music source separation tool with
-pre-trained models", JOSS 5(50), 2020, with the layers of A. Jansson, E. Humphrey, N. Montecchio, R. Bittner,
-A. Kumar, T. Weyde, "Singing voice separation with deep U-Net convolutional networks", ISMIR 2017, section 3. Six
-convolutions of 5x5 halve time and frequency, six transposed ones double them again and see, beside what comes from
-below, what the encoder had there. As in Spleeter's code the encoder hands over its convolutions as they are, before
-norm and activation; the decoder rectifies before its norm; the last map becomes a mask for each channel by a
-convolution of 4x4 with holes.
+R. Hennequin, A. Khlif, F. Voituret, M. Moussallam, "Spleeter: a fast and efficient music source separation
+tool with pre-trained models", JOSS 5(50), 2020, with the layers of A. Jansson, E. Humphrey, N. Montecchio,
+R. Bittner, A. Kumar, T. Weyde, "Singing voice separation with deep U-Net convolutional networks", ISMIR
+2017, section 3. Six convolutions of 5x5 halve time and frequency, six transposed ones double them again and
+see, beside what comes from below, what the encoder had there. As in Spleeter's code the encoder hands over
+its convolutions as they are, before norm and activation; the decoder rectifies before its norm; the last map
+becomes a mask for each channel by a convolution of 4x4 with holes.
 
 Both are trained on the L1 of masked spectrograms: `[loss] magnitude_l1 = 1.0`.
 
-The 1-D form is that of R. Henning, A. Choudhry, M. Ma, "Deep learning based music source separation", SCSU Journal of
-Student Scholarship 1(2), 2021, section "Comparison between 1D and 2D domains", which gives no more than that the
-layers are 1-D and work on the waveform. Here the last transposed convolution keeps the first layer's channels, since
-a single one could carry no stereo, and what comes out are samples, not masks.
+The 1-D form is that of R. Henning, A. Choudhry, M. Ma, "Deep learning based music source separation", SCSU
+Journal of Student Scholarship 1(2), 2021, section "Comparison between 1D and 2D domains", which gives no
+more than that the layers are 1-D and work on the waveform. Here the last transposed convolution keeps the
+first layer's channels, since a single one could carry no stereo, and what comes out are samples, not masks.
 """
 
 from __future__ import annotations
@@ -83,7 +83,9 @@ class UNet(nn.Module):
         narrowest: channels of the last map.
     """
 
-    def __init__(self, dimensions: Literal[1, 2], channels: int, filters: tuple[int, ...], narrowest: int) -> None:
+    def __init__(
+        self, dimensions: Literal[1, 2], channels: int, filters: tuple[int, ...], narrowest: int
+    ) -> None:
         super().__init__()
         self.dimensions, self.multiple = dimensions, STRIDE ** len(filters)
         convolution, transposed, norm = (d[dimensions] for d in (_CONVOLUTION, _TRANSPOSED, _NORM))
@@ -164,7 +166,8 @@ class Spleeter1D(OfflineNetwork):
 
 
 def _like_keras(norm: nn.BatchNorm1d | nn.BatchNorm2d) -> nn.Module:
-    norm.eps, norm.momentum = 1e-3, 0.01
+    # Its momentum is left at torch's, ten times as quick: after a short run the statistics are there too.
+    norm.eps = 1e-3
     return norm
 
 

@@ -37,7 +37,12 @@ def test_any_length_comes_back(channels: int, stems: tuple[str, ...], samples: i
 @pytest.mark.parametrize("samples", [1, 997, 3000])
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"resample": False}, {"normalise": False, "lstm_layers": 2}, {"context": 1, "kernel": 5, "stride": 3}],
+    [
+        {},
+        {"resample": False},
+        {"normalise": False, "lstm_layers": 2},
+        {"context": 1, "kernel": 5, "stride": 3},
+    ],
     ids=lambda c: ",".join(c) or "all",
 )
 def test_is_the_packages(changes: dict[str, Any], samples: int) -> None:
@@ -75,14 +80,16 @@ def test_the_resampler_is_juliuss(before: int, after: int, samples: int) -> None
 @pytest.mark.parametrize("rate", [8000, 16000, 32000])
 def test_a_low_tone_survives_resampling(rate: int) -> None:
     """Down to the lower rate it is the tone of that rate, and up again it is the one of before."""
-    times = torch.arange(44100) / 44100.0
-    tone = torch.sin(2.0 * torch.pi * 440.0 * times)
+
+    def tone_at(rate: int) -> Tensor:
+        return torch.sin(2.0 * torch.pi * 440.0 * torch.arange(rate, dtype=torch.float64) / rate).float()
+
+    tone = tone_at(44100)
     down, up = Resampler(44100, rate), Resampler(rate, 44100)
     low = down(tone)
     assert low.shape == (rate,) == (down.length(44100),)
-    at_rate = torch.sin(2.0 * torch.pi * 440.0 * torch.arange(rate) / rate)
     middle = slice(rate // 10, -rate // 10)
-    torch.testing.assert_close(low[middle], at_rate[middle], rtol=0.0, atol=1e-4)
+    torch.testing.assert_close(low[middle], tone_at(rate)[middle], rtol=0.0, atol=1e-4)
     torch.testing.assert_close(up(low)[4410:-4410], tone[4410:-4410], rtol=0.0, atol=2e-4)
 
 
@@ -123,7 +130,12 @@ def test_every_weight_learns_and_the_future_is_heard() -> None:
 
 @pytest.mark.parametrize(
     "change,complaint",
-    [({"kernel": 3}, "skip"), ({"context": 2}, "odd"), ({"stems": ()}, "stems"), ({"surprise": 1}, "surprise")],
+    [
+        ({"kernel": 3}, "skip"),
+        ({"context": 2}, "odd"),
+        ({"stems": ()}, "stems"),
+        ({"surprise": 1}, "surprise"),
+    ],
 )
 def test_impossible_configs_are_refused(change: dict[str, Any], complaint: str) -> None:
     with pytest.raises(ValidationError, match=complaint):
