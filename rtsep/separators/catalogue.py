@@ -34,6 +34,7 @@ _OFFLINE: dict[str, _Entry] = {
     "umx-reference": _Entry("rtsep.separators.open_unmix", "OpenUnmix", "OpenUnmixConfig"),
     "demucs": _Entry("rtsep.separators.demucs", "Demucs", "DemucsConfig"),
     "demucs-2d": _Entry("rtsep.separators.demucs_2d", "Demucs2D", "Demucs2DConfig"),
+    "meta-tasnet": _Entry("rtsep.separators.meta_tasnet", "MetaTasNet", "MetaTasNetConfig"),
     "spleeter": _Entry("rtsep.separators.spleeter", "Spleeter", "SpleeterConfig"),
     "spleeter-1d": _Entry("rtsep.separators.spleeter", "Spleeter1D", "Spleeter1DConfig"),
     "stack-u-net": _Entry("rtsep.separators.stack_u_net", "StackUNet", "StackUNetConfig"),

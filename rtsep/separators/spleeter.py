@@ -88,7 +88,7 @@ class UNet(nn.Module):
     ) -> None:
         super().__init__()
         self.dimensions, self.multiple = dimensions, STRIDE ** len(filters)
-        convolution, transposed, norm = (d[dimensions] for d in (_CONVOLUTION, _TRANSPOSED, _NORM))
+        convolution, transposed, norm = _CONVOLUTION[dimensions], _TRANSPOSED[dimensions], _NORM[dimensions]
         self.down = nn.ModuleList(
             convolution(before, after, KERNEL, STRIDE) for before, after in pairwise((channels, *filters))
         )

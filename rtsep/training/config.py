@@ -205,8 +205,7 @@ class LossConfig(Strict):
         objective: "masks", the fast loss of networks that decide masks (see `rtsep.training.mask_loss`);
             "waveform", the terms below; "auto": masks where the network decides some and no term is given.
         l1, mse, magnitude, magnitude_l1, dual, si_sdr, mr_stft, complex, compressed, consistency, silence:
-            weights of the terms in `rtsep.training.losses`. With the waveform objective and none of them, `l1`
-            alone.
+            weights of the terms in `rtsep.training.losses`. With objective "waveform" and none, `l1` alone.
         vocals: how much a part with vocals counts against one without.
     """
 

@@ -1,4 +1,4 @@
-"""U-Nets in one and two dimensions: shapes, lengths, masks, gradients, and what each paper says of its own."""
+"""U-Nets in one and two dimensions: shapes, lengths, masks, gradients, and what the papers say."""
 
 from __future__ import annotations
 

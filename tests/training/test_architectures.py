@@ -48,6 +48,10 @@ NETWORKS: dict[str, dict[str, Any]] = {
     },
     "demucs": {"sample_rate": RATE, "width": 4, "depth": 2, "lstm_layers": 1},
     "demucs-2d": SPECTROGRAM | {"width": 4, "depth": 2, "kernel": 4, "stride": 2, "lstm_layers": 1},
+    "meta-tasnet": {
+        "sample_rate": RATE, "rates": (2000, 4000), "filters": 16, "bands": 6, "bottleneck": 8, "hidden": 8,
+        "blocks": 2, "repeats": 1, "groups": 4,
+    },
     "spleeter": SPECTROGRAM | {"filters": (4, 6)},
     "spleeter-1d": {"sample_rate": RATE, "filters": (4, 6)},
     "stack-u-net": SPECTROGRAM | {"width": 4, "depth": 2, "kernel": 4, "stride": 2, "refining_width": 3},
