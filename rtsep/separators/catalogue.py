@@ -33,6 +33,7 @@ _ARCHITECTURES: dict[str, _Entry] = {
 _OFFLINE: dict[str, _Entry] = {
     "umx-reference": _Entry("rtsep.separators.open_unmix", "OpenUnmix", "OpenUnmixConfig"),
     "demucs": _Entry("rtsep.separators.demucs", "Demucs", "DemucsConfig"),
+    "demucs-package": _Entry("rtsep.separators.demucs_package", "DemucsPackage", "DemucsPackageConfig"),
     "demucs-2d": _Entry("rtsep.separators.demucs_2d", "Demucs2D", "Demucs2DConfig"),
     "meta-tasnet": _Entry("rtsep.separators.meta_tasnet", "MetaTasNet", "MetaTasNetConfig"),
     "spleeter": _Entry("rtsep.separators.spleeter", "Spleeter", "SpleeterConfig"),

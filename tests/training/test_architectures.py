@@ -59,6 +59,8 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "wave-u-net-2d": SPECTROGRAM | {"levels": 2, "filters": 3},
     "umx-reference": {"sample_rate": RATE, "frame": 256, "hop": 64, "bins": 100, "width": 12, "depth": 1},
 }  # fmt: skip
+PACKAGED = "demucs-package"
+"""Of what a package makes; see tests/importing/test_demucs.py."""
 STEPS = 4
 
 
@@ -99,7 +101,7 @@ def assert_equal(first: dict[str, Any], second: dict[str, Any]) -> None:
 
 
 def test_all_are_tried() -> None:
-    assert sorted(NETWORKS) == all_architectures()
+    assert sorted([*NETWORKS, PACKAGED]) == all_architectures()
 
 
 @pytest.mark.parametrize("architecture", sorted(NETWORKS))
@@ -235,7 +237,7 @@ class Killed(BaseException):
 
 
 @pytest.mark.parametrize("step", [1, 3])
-@pytest.mark.parametrize("architecture", ["causal-lstm", "hs-tasnet", "umx-reference"])
+@pytest.mark.parametrize("architecture", ["causal-lstm", "hs-tasnet", "spleeter", "umx-reference"])
 def test_a_run_killed_in_any_step_goes_on_exactly(
     architecture: str, step: int, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
