@@ -1,6 +1,6 @@
 """Short training runs of systems of the zoo: how far each comes with the same little, as a table.
 
-    python -m benchmarks.zoo configs/zoo/demucs.toml ... [--seconds 30] [--start 60] [--output runs/zoo]
+    python -m benchmarks.zoo configs/zoo/demucs.toml ... [--seconds 30] [--start 165] [--output runs/zoo]
 
 Each file is trained as `rtsep train` would, but validated only before its first step and after its last, on
 an excerpt of the validation's first track. Loss is the mean over the first ten steps, and over the last.
@@ -27,7 +27,7 @@ from rtsep.training.loop import LOG, Trainer, validate
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("configs", type=Path, nargs="+")
-    parser.add_argument("--start", type=float, default=60.0, help="of the excerpt, in seconds")
+    parser.add_argument("--start", type=float, default=165.0, help="of the excerpt, in seconds")
     parser.add_argument("--seconds", type=float, default=30.0, help="of the excerpt")
     parser.add_argument("--output", type=Path, default=Path("runs/zoo"), help="runs and results go here")
     arguments = parser.parse_args()
@@ -78,7 +78,8 @@ def cut(track: Track, start: int, samples: int) -> Track:
 
 def line(row: dict[str, Any]) -> str:
     """A row of the table in docs/zoo-networks.md."""
-    scores = [f"{row['before'][f'{s}_sdr']:.1f} → {row['after'][f'{s}_sdr']:.1f}" for s in STEMS]
+    pairs = [(row["before"].get(f"{stem}_sdr"), row["after"].get(f"{stem}_sdr")) for stem in STEMS]
+    scores = ["silent" if None in pair else "{:.1f} → {:.1f}".format(*pair) for pair in pairs]
     status = "causal" if row["streams"] else "offline"
     cells = [
         f"`{row['system']}`", status, f"{row['parameters'] / 1e6:.2f} M", str(row["steps"]),

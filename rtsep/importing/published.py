@@ -146,14 +146,8 @@ PUBLISHED: dict[str, Published] = {
             "hybrid_transformer",
             "f7e0c4bc-ba3fe64a", "d12395a8-e57c48e6", "92cfc3b6-ef3bcb9c", "04573f0d-f3cf25b2",
         ),
-        config={
-            "weights": [
-                [1.0, 0.0, 0.0, 0.0],
-                [0.0, 1.0, 0.0, 0.0],
-                [0.0, 0.0, 1.0, 0.0],
-                [0.0, 0.0, 0.0, 1.0],
-            ]
-        },
+        # One network a stem.
+        config={"weights": [[float(row == column) for column in range(4)] for row in range(4)]},
     ),
     "htdemucs_6s": Published(
         layout="demucs",
@@ -176,4 +170,5 @@ PUBLISHED: dict[str, Published] = {
     ),
 }  # fmt: skip
 """By the name that `rtsep models add` takes. Open-Unmix's addresses and digits, and the licence of umxl, are
-those that the openunmix package 1.3.0 gives, Demucs' those that the demucs package 4.0.1 gives; the Conv-TasNet's licence and sizes are those of its card."""
+those that the openunmix package 1.3.0 gives, Demucs' those that the demucs package 4.0.1 gives; the
+Conv-TasNet's licence and sizes are those of its card."""

@@ -92,8 +92,6 @@ class MetaTasNetConfig(BaseModel):
         for name in ("filters", "bottleneck", "hidden"):
             if getattr(self, name) % self.groups:
                 raise ValueError(f"{name} must be a multiple of the groups, {self.groups}")
-        if len(self.rates) > 1 and self.filters // 2 % self.groups:
-            raise ValueError(f"half the filters must be a multiple of the groups, {self.groups}")
         return self
 
 
