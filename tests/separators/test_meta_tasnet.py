@@ -51,6 +51,12 @@ def test_any_length_comes_back(
     assert batch.shape == (3, len(stems), channels, samples) and batch.isfinite().all()
 
 
+def test_its_size_is_the_one_that_is_told() -> None:
+    with torch.device("meta"):
+        network = MetaTasNet(MetaTasNetConfig())
+    assert sum(p.numel() for p in network.parameters()) / 1e6 == pytest.approx(45.1, abs=0.05)
+
+
 def test_generated_layers_are_plain_layers_of_each_stem() -> None:
     config = MetaTasNetConfig.model_validate(SIZES)
     embeddings, x = noise(4, 3), noise(2, 4, 8, 30)

@@ -79,6 +79,24 @@ def test_examples_of_a_batch_do_not_meet(architecture: str) -> None:
     torch.testing.assert_close(both[1:], alone, rtol=0.0, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    "architecture,millions",
+    [
+        ("demucs-2d", 40.1),
+        ("stack-u-net", 200.2),
+        ("wave-u-net", 10.3),
+        ("wave-u-net-2d", 4.5),
+        ("spleeter-1d", 7.9),
+    ],
+)
+def test_sizes_are_those_that_are_told(architecture: str, millions: float) -> None:
+    network_class, config_class = classes(architecture)
+    plain = {"rescale": 0.0} if "rescale" in config_class.model_fields else {}
+    with torch.device("meta"):
+        network = network_class(config_class.model_validate(plain))
+    assert sum(p.numel() for p in network.parameters()) / 1e6 == pytest.approx(millions, abs=0.05)
+
+
 # -- masks of a spectrogram --------------------------------------------------------------------------
 
 
