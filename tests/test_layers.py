@@ -46,6 +46,7 @@ TORCH_MODULES = {
     "backends.whole",
     "training",
     "importing.cadenza",
+    "importing.demucs",
     "importing.open_unmix",
     "importing.state_dicts",
     "cli.train",
