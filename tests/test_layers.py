@@ -50,6 +50,7 @@ TORCH_MODULES = {
     "backends.whole",
     "training",
     "importing.cadenza",
+    "importing.demucs",
     "importing.open_unmix",
     "importing.state_dicts",
     "cli.train",

@@ -167,6 +167,8 @@ def _add_published(
     }
     if published.layout == "open-unmix":
         importer.convert(importer.Source(files), folder, **about)
+    elif published.layout == "demucs":
+        importer.convert(tuple(files.values()), published.config or {}, folder, **about)
     else:
         (scratch / importer.CONFIG_FILE).write_text(json.dumps(published.config), encoding="utf-8")
         importer.convert(files[""], folder, **about)
@@ -221,6 +223,18 @@ def _add_local(request: Request, path: Path, folder: Path, source: str) -> None:
             assert request.manifest is not None  # `_suffix` has seen to it
             streaming_onnx.convert(path, request.manifest, folder, source)
             return
+        if suffix == ".th":
+            _importer("demucs").convert(
+                (path,),
+                {},
+                folder,
+                title="Demucs",
+                description="A model of the demucs package; offline.",
+                version="1",
+                licence=request.licence or NOT_STATED,
+                training={"source": source},
+            )
+            return
         open_unmix = _importer("open-unmix")
         found = open_unmix.Source({open_unmix.target_of(path): path})
     _importer("open-unmix").convert(
@@ -244,7 +258,7 @@ def _copy_package(request: Request, path: Path, folder: Path) -> None:
     package.manifest.model_copy(update={"name": folder.name}).write(folder / MANIFEST_NAME)
 
 
-def _importer(layout: Literal["open-unmix", "cadenza"]) -> ModuleType:
+def _importer(layout: Literal["open-unmix", "cadenza", "demucs"]) -> ModuleType:
     """An importer that needs torch, which only some have."""
     try:
         return importlib.import_module(f"{__package__}.{layout.replace('-', '_')}")
@@ -255,8 +269,11 @@ def _importer(layout: Literal["open-unmix", "cadenza"]) -> ModuleType:
 def _suffix(request: Request, file: Path) -> str:
     """The suffix of a file that can be imported, with what has to come with it."""
     suffix = file.suffix.lower()
-    if suffix not in (".onnx", ".pth"):
-        raise UsageError(f"{file.name}: an ONNX file (.onnx) or Open-Unmix's state dict (.pth) can be added")
+    if suffix not in (".onnx", ".pth", ".th"):
+        raise UsageError(
+            f"{file.name}: an ONNX file (.onnx), Open-Unmix's state dict (.pth) or a model of the demucs"
+            " package (.th) can be added"
+        )
     if (suffix == ".onnx") != (request.manifest is not None):
         raise UsageError(
             f"{file.name}: an ONNX file needs --manifest, see docs/models.md"

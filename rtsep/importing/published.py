@@ -25,16 +25,19 @@ class Published:
     """A published model.
 
     Attributes:
-        layout: what its files are: Open-Unmix's state dicts, one a target, or the Cadenza project's.
+        layout: what its files are: Open-Unmix's state dicts, one a target; the Cadenza project's; or the
+            demucs package's, one a network.
         title, description: for people.
         licence: of the weights: SPDX identifier, or a sentence.
         terms: what the licence asks for, in a sentence.
         page: where its publisher describes it.
-        files: the files by target; a network for all stems at once is a single file, by "".
-        config: what the publisher's own code builds the network with, where the weights do not show it.
+        files: the files by target; a network for all stems at once is a single file, by "". Those of a bag of
+            networks are numbered in its order.
+        config: what the publisher's own code builds the network with, where the weights do not show it; of a
+            bag its weights, and how much it hears at once.
     """
 
-    layout: Literal["open-unmix", "cadenza"]
+    layout: Literal["open-unmix", "cadenza", "demucs"]
     title: str
     description: str
     licence: str
@@ -52,6 +55,16 @@ def _open_unmix(record: int, prefixes: dict[str, str]) -> dict[str, Remote]:
     }
 
 
+def _demucs(root: str, *names: str) -> dict[str, Remote]:
+    # <signature>-<first eight digits of the SHA-256>.th, as the package's own list has them.
+    return {
+        str(index): Remote(f"https://dl.fbaipublicfiles.com/demucs/{root}/{name}.th", name.partition("-")[2])
+        for index, name in enumerate(names)
+    }
+
+
+_DEMUCS_PAGE = "https://github.com/facebookresearch/demucs"
+_DEMUCS_LICENCE = "MIT (the demucs package's)"
 _PACKAGE = "MIT (the openunmix package's)"
 _TERMS = "The package says nothing of these weights alone: read their page. Notices have to stay."
 
@@ -113,6 +126,49 @@ PUBLISHED: dict[str, Published] = {
             "norm_type": "cLN", "causal": True, "mask_nonlinear": "relu",
         },
     ),
+    "htdemucs": Published(
+        layout="demucs",
+        title="Hybrid Transformer Demucs",
+        description="Waveform and spectrogram with a transformer between; four stems; offline reference.",
+        licence=_DEMUCS_LICENCE,
+        terms=_TERMS,
+        page=_DEMUCS_PAGE,
+        files=_demucs("hybrid_transformer", "955717e8-8726e21a"),
+    ),
+    "htdemucs_ft": Published(
+        layout="demucs",
+        title="Hybrid Transformer Demucs, fine-tuned for each stem",
+        description="Four networks, one a stem: four times the work of htdemucs; offline reference.",
+        licence=_DEMUCS_LICENCE,
+        terms=_TERMS,
+        page=_DEMUCS_PAGE,
+        files=_demucs(
+            "hybrid_transformer",
+            "f7e0c4bc-ba3fe64a", "d12395a8-e57c48e6", "92cfc3b6-ef3bcb9c", "04573f0d-f3cf25b2",
+        ),
+        # One network a stem.
+        config={"weights": [[float(row == column) for column in range(4)] for row in range(4)]},
+    ),
+    "htdemucs_6s": Published(
+        layout="demucs",
+        title="Hybrid Transformer Demucs, six stems",
+        description="With guitar and piano beside the four; its authors call it experimental; offline.",
+        licence=_DEMUCS_LICENCE,
+        terms=_TERMS,
+        page=_DEMUCS_PAGE,
+        files=_demucs("hybrid_transformer", "5c90dfd2-34c22ccb"),
+    ),
+    "hdemucs_mmi": Published(
+        layout="demucs",
+        title="Hybrid Demucs, MUSDB and 800 songs",
+        description="Waveform and spectrogram side by side; four stems; offline reference.",
+        licence=_DEMUCS_LICENCE,
+        terms=_TERMS,
+        page=_DEMUCS_PAGE,
+        files=_demucs("hybrid_transformer", "75fc33f5-1941ce65"),
+        config={"segment": 44.0},
+    ),
 }  # fmt: skip
 """By the name that `rtsep models add` takes. Open-Unmix's addresses and digits, and the licence of umxl, are
-those that the openunmix package 1.3.0 gives; the Conv-TasNet's licence and sizes are those of its card."""
+those that the openunmix package 1.3.0 gives, Demucs' those that the demucs package 4.0.1 gives; the
+Conv-TasNet's licence and sizes are those of its card."""

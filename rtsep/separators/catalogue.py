@@ -44,6 +44,15 @@ _OFFLINE: dict[str, _Entry] = {
     "umx-waveform": _Entry(
         "rtsep.separators.open_unmix_waveform", "WaveformOpenUnmix", "WaveformOpenUnmixConfig"
     ),
+    "demucs": _Entry("rtsep.separators.demucs", "Demucs", "DemucsConfig"),
+    "demucs-package": _Entry("rtsep.separators.demucs_package", "DemucsPackage", "DemucsPackageConfig"),
+    "demucs-2d": _Entry("rtsep.separators.demucs_2d", "Demucs2D", "Demucs2DConfig"),
+    "meta-tasnet": _Entry("rtsep.separators.meta_tasnet", "MetaTasNet", "MetaTasNetConfig"),
+    "spleeter": _Entry("rtsep.separators.spleeter", "Spleeter", "SpleeterConfig"),
+    "spleeter-1d": _Entry("rtsep.separators.spleeter", "Spleeter1D", "Spleeter1DConfig"),
+    "stack-u-net": _Entry("rtsep.separators.stack_u_net", "StackUNet", "StackUNetConfig"),
+    "wave-u-net": _Entry("rtsep.separators.wave_u_net", "WaveUNet", "WaveUNetConfig"),
+    "wave-u-net-2d": _Entry("rtsep.separators.wave_u_net", "WaveUNet2D", "WaveUNet2DConfig"),
 }
 
 

@@ -222,8 +222,8 @@ class LossConfig(Strict):
     Attributes:
         objective: "masks", the fast loss of networks that decide masks (see `rtsep.training.mask_loss`);
             "waveform", the terms below; "auto": masks where the network decides some and no term is given.
-        l1, mse, magnitude, dual, si_sdr, mr_stft, complex, compressed, consistency, silence: weights of the
-            terms in `rtsep.training.losses`. With the waveform objective and none of them, `l1` alone.
+        l1, mse, magnitude, magnitude_l1, dual, si_sdr, mr_stft, complex, compressed, consistency, silence:
+            weights of the terms in `rtsep.training.losses`. With objective "waveform" and none, `l1` alone.
         vocals: how much a part with vocals counts against one without.
     """
 
@@ -231,6 +231,7 @@ class LossConfig(Strict):
     l1: float = Field(default=0.0, ge=0.0)
     mse: float = Field(default=0.0, ge=0.0)
     magnitude: float = Field(default=0.0, ge=0.0)
+    magnitude_l1: float = Field(default=0.0, ge=0.0)
     dual: float = Field(default=0.0, ge=0.0)
     si_sdr: float = Field(default=0.0, ge=0.0)
     mr_stft: float = Field(default=0.0, ge=0.0)

@@ -209,9 +209,8 @@ class Trainer:
             rate = o.learning_rate * schedule(self.step, o.steps, o.warm_up, o.decay_fraction, o.decay)
             for group in self.optimiser.param_groups:
                 group["lr"] = rate
-            if o.dropout > 0.0:
-                # What is left out is a function of the step too.
-                torch.manual_seed((o.seed + self.processes.rank * 7919) * 1_000_003 + self.step)
+            # What is left out, by the run's dropout or a network's own, is a function of the step too.
+            torch.manual_seed((o.seed + self.processes.rank * 7919) * 1_000_003 + self.step)
             self.optimiser.zero_grad(set_to_none=True)
             recent.append(self._accumulate(module, passes))
             self.scaler.unscale_(self.optimiser)

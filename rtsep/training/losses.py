@@ -135,6 +135,16 @@ def magnitude_mse(scene: Scene) -> Tensor:
     return (magnitude(estimate) - magnitude(truth)).square().mean(dim=2)
 
 
+def magnitude_l1(scene: Scene) -> Tensor:
+    """Mean absolute error of the magnitudes: what U-Nets that mask spectrograms are trained with.
+
+    A. Jansson et al., "Singing voice separation with deep U-Net convolutional networks", ISMIR 2017, section
+    3.1; R. Hennequin et al., "Spleeter", JOSS 5(50), 2020.
+    """
+    estimate, truth = scene.spectra(FRAME)
+    return (magnitude(estimate) - magnitude(truth)).abs().mean(dim=2)
+
+
 def dual(scene: Scene) -> Tensor:
     """Magnitude and time together: 0.9 of the magnitudes' squared error, 0.1 of the samples'.
 
@@ -223,6 +233,7 @@ LOSSES: dict[str, Loss] = {
     "l1": l1,
     "mse": mse,
     "magnitude": magnitude_mse,
+    "magnitude_l1": magnitude_l1,
     "dual": dual,
     "si_sdr": si_sdr,
     "mr_stft": mr_stft,

@@ -86,7 +86,14 @@ def test_the_matrices_are_the_transform() -> None:
 
 
 @pytest.mark.parametrize(
-    "variant,millions", [({}, 19.3), ({"depth": 2, "merge": "concatenate"}, 41.4)], ids=["small", "full"]
+    "variant,millions",
+    [
+        ({}, 19.3),
+        ({"depth": 2, "merge": "concatenate"}, 41.4),
+        ({"filters": 1500}, 22.5),
+        ({"filters": 1500, "depth": 2, "merge": "concatenate"}, 44.5),
+    ],
+    ids=["small", "full", "small-1500", "full-1500"],
 )
 def test_sizes_are_those_that_are_told(variant: dict[str, Any], millions: float) -> None:
     with torch.device("meta"):

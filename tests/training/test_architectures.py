@@ -18,8 +18,7 @@ from torch import Tensor
 
 from rtsep.engine.separator import load
 from rtsep.separators.catalogue import all_architectures, build, load_any
-from rtsep.separators.offline_network import OfflineNetwork
-from rtsep.separators.registry import read_package
+from rtsep.separators.registry import OfflinePackage, read_package
 from rtsep.spec import STEMS, UsageError
 from rtsep.training import networks
 from rtsep.training.config import TrainConfig
@@ -30,6 +29,7 @@ from rtsep.training.release import CARD, release
 from rtsep.training.report import REPORT
 from tests.training.corpora import NETWORK, RATE, run_config
 
+SPECTROGRAM: dict[str, Any] = {"sample_rate": RATE, "frame": 256, "hop": 64, "bins": 100}
 NETWORKS: dict[str, dict[str, Any]] = {
     "band-split": {
         "sample_rate": RATE, "analysis": 256, "synthesis": 128, "hop": 64, "bandwidth": 3500.0,
@@ -55,6 +55,17 @@ NETWORKS: dict[str, dict[str, Any]] = {
         "sample_rate": RATE, "bank": "stft", "stft_frame": 64, "filters": 12, "window": 16, "stride": 16,
         "bottleneck": 8, "hidden": 8, "blocks": 2, "repeats": 1,
     },
+    "demucs": {"sample_rate": RATE, "width": 4, "depth": 2, "lstm_layers": 1},
+    "demucs-2d": SPECTROGRAM | {"width": 4, "depth": 2, "kernel": 4, "stride": 2, "lstm_layers": 1},
+    "meta-tasnet": {
+        "sample_rate": RATE, "rates": (2000, 4000), "filters": 16, "bands": 6, "bottleneck": 8, "hidden": 8,
+        "blocks": 2, "repeats": 1, "groups": 4,
+    },
+    "spleeter": SPECTROGRAM | {"filters": (4, 6)},
+    "spleeter-1d": {"sample_rate": RATE, "filters": (4, 6)},
+    "stack-u-net": SPECTROGRAM | {"width": 4, "depth": 2, "kernel": 4, "stride": 2, "refining_width": 3},
+    "wave-u-net": {"sample_rate": RATE, "levels": 2, "filters": 4},
+    "wave-u-net-2d": SPECTROGRAM | {"levels": 2, "filters": 3},
     "umx-reference": {"sample_rate": RATE, "frame": 256, "hop": 64, "bins": 100, "width": 12, "depth": 1},
     "umx-variant": {
         "sample_rate": RATE, "frame": 256, "hop": 64, "bandwidth": 3000.0, "width": 12, "depth": 1,
@@ -64,6 +75,8 @@ NETWORKS: dict[str, dict[str, Any]] = {
         "sample_rate": RATE, "levels": 3, "features": 3, "down_kernel": 5, "width": 12, "depth": 1,
     },
 }  # fmt: skip
+PACKAGED = "demucs-package"
+"""Of what a package makes; see tests/importing/test_demucs.py."""
 STEPS = 4
 
 
@@ -88,7 +101,7 @@ def assert_equal(first: dict[str, Any], second: dict[str, Any]) -> None:
 
 
 def test_all_are_tried() -> None:
-    assert sorted(NETWORKS) == all_architectures()
+    assert sorted([*NETWORKS, PACKAGED]) == all_architectures()
 
 
 @pytest.mark.parametrize("architecture", sorted(NETWORKS))
@@ -112,9 +125,7 @@ def test_trains_resumes_ships_and_separates(architecture: str, corpus: Path, tmp
 
     package = release(config, "rtsep train tiny.toml", tmp_path / "models" / "mine", "", lambda _: None)
     assert package.manifest.architecture == architecture and package.manifest.scores
-    assert "Algorithmic latency" in (package.root / CARD).read_text() or isinstance(
-        trainer.network, OfflineNetwork
-    )
+    assert "Algorithmic latency" in (package.root / CARD).read_text() or isinstance(package, OfflinePackage)
     shipped = load_any(read_package(package.root)).state_dict()
     assert all(torch.equal(value, shipped[name]) for name, value in trainer.averaged().state_dict().items())
     mix = 0.1 * np.random.default_rng(0).standard_normal((2, RATE)).astype(np.float32)
@@ -233,7 +244,7 @@ class Killed(BaseException):
 
 
 @pytest.mark.parametrize("step", [1, 3])
-@pytest.mark.parametrize("architecture", ["causal-lstm", "hs-tasnet", "umx-reference"])
+@pytest.mark.parametrize("architecture", ["causal-lstm", "hs-tasnet", "spleeter", "umx-reference"])
 def test_a_run_killed_in_any_step_goes_on_exactly(
     architecture: str, step: int, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
