@@ -184,7 +184,7 @@ def transforms(package: ModelPackage, hops: int) -> float | None:
     class Silent:
         """A network that does nothing."""
 
-        name, device = "none", "cpu"
+        name, device, batch = "none", "cpu", 1
 
         def __init__(self) -> None:
             self.inputs = np.zeros(package.manifest.input_shape, np.float32)
@@ -192,7 +192,7 @@ def transforms(package: ModelPackage, hops: int) -> float | None:
 
         def run(self) -> None: ...
         def keep_alive(self) -> None: ...
-        def reset(self) -> None: ...
+        def reset(self, row: int | None = None) -> None: ...
         def close(self) -> None: ...
 
     stream = HopStream(package, Silent())

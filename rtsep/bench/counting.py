@@ -54,8 +54,10 @@ def _folded(package: ModelPackage) -> Any:
     import onnx
     import onnxruntime as ort
 
-    options = ort.SessionOptions()
-    options.log_severity_level = 3
+    from rtsep.backends.onnx import session_options
+
+    # The batch of one stream: an open axis would hide the sizes.
+    options = session_options()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
     with tempfile.TemporaryDirectory(prefix="rtsep-count-") as scratch:
         options.optimized_model_filepath = str(Path(scratch) / "folded.onnx")

@@ -118,9 +118,10 @@ def separate(
     package = find_any(model)
     result_names(package.spec, muted, format.value)
     songs = find_songs(inputs, output)
+    # Other machines have their models elsewhere, and what is built in has no folder.
+    by_name = package.built_in or (ray is not None and package.name == model)
     settings = catalogue.Settings(
-        # Other machines have their models elsewhere.
-        model=model if ray is not None and package.name == model else str(package.root),
+        model=package.name if by_name else str(package.root),
         backend=catalogue.choose_backend(backend, package, device, songs),
         device=device,
         threads=threads,

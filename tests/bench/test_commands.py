@@ -41,6 +41,7 @@ def kept(result: Result, folder: Path) -> dict[str, Any]:
     return data
 
 
+@pytest.mark.realtime
 def test_deadline(tmp_path: Path) -> None:
     data = kept(deadline.run(["live"], [64, 96], ["onnx"], [1, 99], 0.2, short=True), tmp_path)
     rows = data["figures"]["rows"]
@@ -53,6 +54,7 @@ def test_deadline(tmp_path: Path) -> None:
     assert len(data["notes"]) == 1 and data["notes"][0].startswith("99 threads on ")
 
 
+@pytest.mark.realtime
 def test_soak(tmp_path: Path) -> None:
     result = soak.run("live", 0.02, short=True)
     data = kept(result, tmp_path)

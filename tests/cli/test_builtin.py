@@ -54,6 +54,7 @@ def test_they_are_listed_behind_the_models_with_their_latency(tmp_path: Path) ->
         ("adress", ["--solo", "diffuse", "--pan", "centre=left"], ["left", "centre", "right", "diffuse"]),
     ],
 )
+@pytest.mark.realtime
 def test_they_run_live_with_stems_of_their_own(
     model: str, options: list[str], stems: list[str], tmp_path: Path
 ) -> None:
@@ -110,6 +111,7 @@ def test_they_are_scored_as_what_they_come_near(song: Path, tmp_path: Path) -> N
         (["demo", "--model", "centre"], "with a vocals stem; centre is not", UsageError.exit_code),
     ],
 )
+@pytest.mark.realtime
 def test_what_they_cannot_is_one_line(
     arguments: list[str], complaint: str, code: int, tmp_path: Path
 ) -> None:

@@ -42,6 +42,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield str(root)
 
 
+@pytest.mark.realtime
 def test_a_rig_s_two_decks_are_heard_apart_and_recorded(models: str, tmp_path: Path) -> None:
     rig = tmp_path / "club.toml"
     rig.write_text(RIG)

@@ -131,7 +131,9 @@ def test_what_plays_on_one_deck_never_changes_the_other(
             assert np.abs(alone[..., :length] - share[..., :length]).max() < 1e-5
             assert np.abs(alone[0]).max() > 0.01
     loud, bad = recorded(stream, np.concatenate([first, np.sign(second)]))
-    assert np.abs(loud[:4] - together[:4]).max() < 1e-5 and bad == 0
+    # A recording ends with the hop in which the engine was told to.
+    length = min(loud.shape[2], together.shape[2])
+    assert np.abs(loud[:4, :, :length] - together[:4, :, :length]).max() < 1e-5 and bad == 0
 
 
 @pytest.mark.parametrize("spoilt", [0, 1])
@@ -320,6 +322,7 @@ def test_a_device_of_two_channels_has_no_second_deck() -> None:
 # -- underruns -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.realtime
 def test_an_underrun_is_the_sum_of_the_decks_as_the_crossfader_has_it() -> None:
     """A stall at the pace of a clock: what is heard meanwhile is neither silence nor one deck in full."""
     stream = StandIn(decks=2)
