@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from rtsep.separators.registry import DEFAULT_MODEL, ModelPackage
+from rtsep.separators.registry import DEFAULT_MODEL, AnyPackage, ModelPackage, read_package
 from rtsep.spec import ModelError
 
 ROOT = Path(__file__).parents[1]
@@ -29,19 +29,23 @@ MEANING = {
 
 def describe(root: Path) -> str:
     """The part of the README between the marks, for a folder of models: the default one first."""
-    packages = [ModelPackage.read(folder) for folder in sorted(root.iterdir()) if folder.is_dir()]
-    packages.sort(key=lambda package: package.name != DEFAULT_MODEL)
+    packages = [read_package(folder) for folder in sorted(root.iterdir()) if folder.is_dir()]
+    packages.sort(key=_rank)
     if not packages:
         return "No model is in this checkout yet.\n"
     lines = []
     for package in packages:
-        m, spec = package.manifest, package.spec
-        milliseconds = 1000.0 * spec.algorithmic_latency / spec.sample_rate
-        lines.append(
-            f"- `{m.name}`: {m.description} Algorithmic latency {spec.algorithmic_latency} samples"
-            f" ({milliseconds:.1f} ms), hop {spec.hop}, graph {package.files.onnx.bytes / 1e6:.1f} MB,"
-            f" licence {m.licence}."
-        )
+        m = package.manifest
+        if isinstance(package, ModelPackage):
+            spec = package.spec
+            milliseconds = 1000.0 * spec.algorithmic_latency / spec.sample_rate
+            runs = (
+                f"Algorithmic latency {spec.algorithmic_latency} samples ({milliseconds:.1f} ms),"
+                f" hop {spec.hop}, graph {package.files.onnx.bytes / 1e6:.1f} MB"
+            )
+        else:
+            runs = "For files only: it hears what is still to come"
+        lines.append(f"- `{m.name}`: {m.description} {runs}, licence {m.licence}.")
     lines += ["", "On the validation song, which was not trained on:", ""]
     lines += [
         f"| measure | {' | '.join(f'`{package.name}`' for package in packages)} |",
@@ -52,6 +56,13 @@ def describe(root: Path) -> str:
         cells = ("not measured" if score is None else f"{score:.1f} dB" for score in scores)
         lines.append(f"| {meaning} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def _rank(package: AnyPackage) -> tuple[int, str]:
+    """The default model, the other causal ones, then those for files."""
+    if package.name == DEFAULT_MODEL:
+        return (0, "")
+    return (1 if isinstance(package, ModelPackage) else 2, package.name)
 
 
 def fill(readme: str, text: str) -> str:

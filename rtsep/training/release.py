@@ -57,6 +57,8 @@ def release(config: TrainConfig, command: str, target: Path, about: str, report:
     minutes = trainer.seconds_spent / 60.0
     parameters = sum(p.numel() for p in network.parameters())
     kind = KINDS.get(config.architecture, config.architecture)
+    if isinstance(network, OfflineNetwork):
+        kind = network.title
     count = _count(len(spec.stems))
     about_it: dict[str, Any] = {
         "description": f"{count} stems from one {kind} of {parameters / 1e6:.1f} M parameters.",
