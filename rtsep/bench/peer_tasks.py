@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from rtsep.bench.peers import RATE, cost
-from rtsep.bench.probe import peak_megabytes
-from rtsep.bench.timing import pin, repeat, summary
+from rtsep.bench.memory import peak_megabytes
+from rtsep.bench.timing import cost, pin, repeat, summary
 from rtsep.separators.catalogue import build
 from rtsep.spec import BackendError
+
+RATE = 44100
 
 
 def _prepare() -> None:

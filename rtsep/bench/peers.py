@@ -10,8 +10,6 @@ import importlib.util
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-
 from rtsep.bench import callbacks, pictures
 from rtsep.bench.probe import ask
 from rtsep.bench.record import Result, Tracked
@@ -128,11 +126,3 @@ def compare_callbacks(seconds: float) -> list[dict[str, Any]]:
             blocks, missed = watch(BLOCK, RATE, seconds)
         rows.append({"name": name, "blocks": blocks, "missed": missed, "share": missed / blocks})
     return rows
-
-
-def cost(milliseconds: np.ndarray, each_ms: float) -> dict[str, float]:
-    """Real-time factors of runs over `each_ms` of sound: the mean, and of the quiet tenth."""
-    return {
-        "real_time_factor": float(np.mean(milliseconds)) / each_ms,
-        "rtf_p10": float(np.percentile(milliseconds, 10.0)) / each_ms,
-    }

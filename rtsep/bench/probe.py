@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from rtsep.bench.memory import peak_megabytes
 from rtsep.spec import RtsepError
 
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
@@ -45,22 +46,6 @@ def ask(task: str, **request: Any) -> dict[str, Any]:
         raise RtsepError(f"measuring {request.get('model', task)} failed: {last}")
     answer: dict[str, Any] = json.loads(lines[-1])
     return answer
-
-
-def peak_megabytes() -> float:
-    """The most memory that this process has had."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        # Not getrusage: its peak may be that of the process that started this one.
-        for line in status.read_text(encoding="ascii", errors="replace").splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) / 1024.0
-    try:
-        import resource
-    except ModuleNotFoundError:
-        return float("nan")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (1 << 20) if sys.platform == "darwin" else peak / 1024.0
 
 
 # -- tasks ---------------------------------------------------------------------------------------------

@@ -54,3 +54,11 @@ def milliseconds(row: dict[str, Any], key: str) -> str:
     """A cell of a table; empty where it was not measured."""
     value = row.get(key)
     return "" if value is None else f"{value:.3f}"
+
+
+def cost(milliseconds: NDArray[np.float64], each_ms: float) -> dict[str, float]:
+    """Real-time factors of runs over `each_ms` of sound: the mean, and of the quiet tenth."""
+    return {
+        "real_time_factor": float(np.mean(milliseconds)) / each_ms,
+        "rtf_p10": float(np.percentile(milliseconds, 10.0)) / each_ms,
+    }

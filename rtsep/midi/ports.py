@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
@@ -24,6 +25,8 @@ Receive = Callable[[list[int], float], None]
 """A message, and seconds since the one before."""
 
 _QUEUE = 4096
+_SETTLE_SECONDS = 0.05
+"""Some cycles of a JACK server, even one with long blocks."""
 
 
 def load_rtmidi() -> Any:
@@ -138,7 +141,7 @@ class Connection:
                 if self._virtual or self.name in self._clients[self._open].get_ports():
                     return None
                 # A client that has lost its port is not used again: not every system lets go of one.
-                self._clients.pop(self._open).delete()
+                let_go(self._clients.pop(self._open))
                 self._open = self.name = None
                 return "lost"
             return "found" if self._find() else None
@@ -192,9 +195,24 @@ class Connection:
         """Let go of everything."""
         with self._lock:
             self._open = self.name = None
-            for client in self._clients.values():
-                client.delete()
+            let_go(*self._clients.values())
             self._clients.clear()
+
+
+def let_go(*clients: Any) -> None:
+    """Close RtMidi's clients and free them.
+
+    Freeing one at once can crash: for JACK, RtMidi frees the buffer of an output before it has stopped the
+    thread that reads it. Where the port is closed that thread looks no further, so it is closed first, and
+    what the thread had begun is given the time to end.
+    """
+    opened = [client for client in clients if client.is_port_open()]
+    for client in opened:
+        client.close_port()
+    if opened:
+        time.sleep(_SETTLE_SECONDS)
+    for client in clients:
+        client.delete()
 
 
 def _is_ours(name: str) -> bool:

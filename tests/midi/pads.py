@@ -9,6 +9,8 @@ from typing import Self
 import pytest
 import rtmidi
 
+from rtsep.midi.ports import let_go
+
 
 class Pads:
     """Ports called NAME on the JACK server in use; skips the test where rtmidi knows no JACK."""
@@ -42,8 +44,7 @@ class Pads:
 
     def close(self) -> None:
         """Pull the plug."""
-        self._out.delete()
-        self._in.delete()
+        let_go(self._out, self._in)
 
     def __enter__(self) -> Self:
         return self

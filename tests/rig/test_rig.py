@@ -278,7 +278,7 @@ def test_a_rig_is_made_by_asking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     rig = read_rig(file)
     assert rig.audio.null and rig.stems["vocals"].mute and rig.osc is None
     assert rig.page is not None and rig.page.bind == "0.0.0.0" and rig.page.token_file == Path("club.token")
-    assert "one of fast, live, studio" in result.output and "some of vocals" in result.output
+    assert "one of convtasnet, fast, live, studio" in result.output and "some of vocals" in result.output
     again = CliRunner().invoke(command.rig, ["init", str(file)], input=answers)
     assert isinstance(again.exception, UsageError) and "--force" in str(again.exception)
     assert CliRunner().invoke(command.rig, ["check", str(file)]).output.endswith("plays with live\n")
