@@ -65,7 +65,7 @@ def run(
         progress: told the seconds that are done.
 
     Returns:
-        With `held` True if no hop was late.
+        With `held` True if no hop was late, nothing underran and no input was jumped over.
 
     Raises:
         UsageError: when psutil is missing, or engines have no such number of decks.
@@ -112,15 +112,17 @@ def run(
         "resident_mb": resident[-1] if resident else None,
         "resident_growth_mb": resident[-1] - resident[0] if resident else None,
     }
-    held = told.late_hops == 0 and told.jumps == 0
+    held = told.late_hops == told.underruns == told.jumps == 0
     settings = {"model": package.name, "minutes": minutes, "block": block, "backend": backend}
     result = Result("soak", short, {**settings, "threads": threads, "decks": decks}, {**figures}, held=held)
     rows = [(k, f"{v:.3f}" if isinstance(v, float) else str(v)) for k, v in figures.items()]
     result.tables.append((f"soak: {package.name}, blocks of {block}", ("", ""), rows))
-    verdict = "no hop was late" if held else f"{told.late_hops} hops were late, {told.jumps} jumps: NOT held"
-    result.notes.append(f"{verdict}, of {told.hops} in {told.seconds / 60.0:.1f} minutes")
+    counted = f"{told.late_hops} late hops, {told.underruns} underruns, {told.jumps} jumps"
+    length = f"{told.hops} hops in {told.seconds / 60.0:.1f} minutes"
+    result.notes.append(f"{counted} in {length}: {'held' if held else 'NOT held'}")
     result.tracked = [
         Tracked(f"{package.name}: late hops", float(told.late_hops), "count"),
+        Tracked(f"{package.name}: underruns", float(told.underruns), "count"),
         Tracked(f"{package.name}: hop p50 of the deadline", told.hop_p50 / told.deadline, "share"),
     ]
     result.figures["counts"] = counts
