@@ -72,7 +72,7 @@ def draw(packages: list[ModelPackage]) -> Figure:
     if packages:
         _draw_measured(axes[1], packages)
     axes[-1].set_xscale("log")
-    axes[-1].set_xlim(2.0, 1000.0)
+    axes[-1].set_xlim(1.5, 1000.0)
     axes[-1].set_xticks([2, 5, 10, 20, 50, 100, 200, 500, 1000])
     axes[-1].xaxis.set_major_formatter(matplotlib.ticker.FormatStrFormatter("%g"))
     axes[-1].xaxis.set_minor_formatter(matplotlib.ticker.NullFormatter())
