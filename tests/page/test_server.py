@@ -104,6 +104,8 @@ def test_models_that_cannot_be_read_do_not_silence_the_page(
 
 def test_what_one_page_moves_the_desk_has_and_the_other_sees(session: Session, client: TestClient) -> None:
     with page(client) as one, page(client) as two:
+        # What is set before a page's hello is in the hello, and no change for it.
+        assert one.receive_json()["is"] == two.receive_json()["is"] == "hello"
         say(one, do="set", n=5, to=[["stem/drums/gain", 0.5], ["stem/bass/mute", 1]])
         seen = until(two, changed("stem/drums/gain"))
         own = until(one, lambda m: m["is"] == "now" and m["done"] == 5)
