@@ -67,9 +67,12 @@ class JackServer:
             assert self._process is not None
             if self._process.poll() is not None:
                 raise RuntimeError(f"jackd ended with {self._process.returncode}")
-            answer = subprocess.run(
-                ["jack_wait", "-s", self.name, "-w", "-t", "2"], capture_output=True, text=True, check=False
-            )
+            waiting = ["jack_wait", "-s", self.name, "-w", "-t", "2"]
+            try:
+                # It has been told when to give up, and does not where the server accepts it and is stuck.
+                answer = subprocess.run(waiting, capture_output=True, text=True, check=False, timeout=10)
+            except subprocess.TimeoutExpired:
+                continue
             if "server is available" in answer.stdout + answer.stderr:
                 return
             time.sleep(0.05)
@@ -114,9 +117,11 @@ class JackServer:
 
 
 def _forget_dead_servers() -> None:
-    """Remove what killed servers of ours left in shared memory: JACK counts eight of them and then refuses.
+    """Remove what killed servers and clients left in shared memory.
 
-    Only where no server runs at all, so that a real one is never touched.
+    JACK counts eight servers of ours and then refuses; and a client that is killed while it looks into the
+    database of ports' properties leaves it locked, for every server to come. Only where no server runs at
+    all, so that a real one is never touched.
     """
     names = {process.info["name"] for process in psutil.process_iter(["name"])}
     if names & {"jackd", "jackdbus", "pipewire-jack"}:
@@ -125,3 +130,4 @@ def _forget_dead_servers() -> None:
     if any(memory.glob("jack_rtsep-*")):
         for left in [*memory.glob("jack_rtsep-*"), *memory.glob("jack-*")]:
             left.unlink(missing_ok=True)
+    shutil.rmtree(memory / f"jack_db-{os.getuid()}", ignore_errors=True)

@@ -7,13 +7,21 @@ import functools
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from rtsep.io.patience import TooLateError, within
 from rtsep.spec import DeviceError
 
 _SEE = "see `rtsep devices`"
+
+_PATIENCE_SECONDS = 10.0
+"""PortAudio asks every host for its devices when it starts; a Bluetooth headset may take some seconds."""
+
+_JACK_METADATA = Path(f"/dev/shm/jack_db-{os.getuid() if hasattr(os, 'getuid') else 0}")
+"""JACK 2's database of its ports' properties, of all servers of a user."""
 
 _lock = threading.Lock()
 _users = 0
@@ -66,22 +74,48 @@ def quiet() -> Iterator[None]:
 @functools.cache
 def load_portaudio() -> Any:
     """sounddevice, which loads the PortAudio library. Raises DeviceError without one."""
-    ours = "sounddevice" not in sys.modules
     try:
         with quiet():
-            import sounddevice
-
-            # Importing it starts PortAudio, and only stopping it makes it look again. Where the program
-            # itself uses sounddevice, its PortAudio is left running.
-            if ours:
-                sounddevice._terminate()
+            return _answered(_import_sounddevice)
     except (OSError, ImportError) as failure:
         raise DeviceError(
             "the PortAudio library is missing (on Debian: apt-get install libportaudio2)"
         ) from failure
+    except DeviceError:
+        raise
     except Exception as failure:  # PortAudioError, which cannot be named before the import
         raise DeviceError(f"the audio system does not start: {reason(failure)}") from failure
+
+
+def _import_sounddevice() -> Any:
+    ours = "sounddevice" not in sys.modules
+    import sounddevice
+
+    # Importing it starts PortAudio, and only stopping it makes it look again. Where the program
+    # itself uses sounddevice, its PortAudio is left running.
+    if ours:
+        sounddevice._terminate()
     return sounddevice
+
+
+def _answered(action: Callable[[], Any]) -> Any:
+    """What `action` returns, which starts PortAudio. Raises DeviceError when that does not come back.
+
+    Only Linux has a sound server that can be stuck; on Windows, COM wants what it began on one thread to
+    end on the same.
+    """
+    if sys.platform != "linux":
+        return action()
+    try:
+        return within(_PATIENCE_SECONDS, action, "starting the audio system")
+    except TooLateError:
+        silence = f"the audio system has not answered for {_PATIENCE_SECONDS:g} s"
+        if _JACK_METADATA.exists():
+            silence += (
+                f"; a JACK program that was killed may have left JACK's database locked: end all JACK "
+                f"programs and remove {_JACK_METADATA}"
+            )
+        raise DeviceError(silence) from None
 
 
 def start_portaudio() -> Any:
@@ -92,7 +126,7 @@ def start_portaudio() -> Any:
         if _users == 0:
             try:
                 with quiet():
-                    sounddevice._initialize()
+                    _answered(sounddevice._initialize)
             except sounddevice.PortAudioError as failure:
                 raise DeviceError(f"the audio system does not start: {reason(failure)}") from failure
         _users += 1

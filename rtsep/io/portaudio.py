@@ -9,7 +9,6 @@ end, left behind.
 from __future__ import annotations
 
 import atexit
-import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -26,6 +25,7 @@ from rtsep.io.devices import (
     stop_portaudio,
 )
 from rtsep.io.driver import StreamFormat
+from rtsep.io.patience import TooLateError, within
 from rtsep.rt import layout
 from rtsep.rt.callback import callback_address, finished_address
 from rtsep.rt.clock import now_ns
@@ -274,8 +274,9 @@ def _channels(device: Device, side: str, most: int, asked: int | None) -> int:
 
 
 def _bounded(action: Callable[[], object]) -> bool:
-    """Run `action` in a thread; False if it has not come back in time."""
-    thread = threading.Thread(target=action, name="closing the audio device", daemon=True)
-    thread.start()
-    thread.join(_PATIENCE_SECONDS)
-    return not thread.is_alive()
+    """Close something of a device; False if that has not come back in time."""
+    try:
+        within(_PATIENCE_SECONDS, action, "closing the audio device")
+    except TooLateError:
+        return False
+    return True

@@ -30,8 +30,13 @@ def meter(server: JackServer) -> Iterator[subprocess.Popen[bytes]]:
             time.sleep(0.05)
         yield process
     finally:
-        process.kill()
-        process.wait()
+        # Told to end, it leaves the server; killed, it may leave JACK's database locked.
+        process.terminate()
+        try:
+            process.wait(5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
         assert process.stdout is not None
         process.stdout.close()
 
