@@ -58,6 +58,7 @@ ENCODINGS: dict[str, dict[str, Any]] = {
     "hybrid, sinc": {"bank": "sinc"},
     "hybrid, gammatone": {"bank": "gammatone"},
     "hybrid, STFT": {"bank": "stft"},
+    "hybrid, linear STFT": {"bank": "stft", "stft_scale": "linear"},
     "deep, two gammatone banks": {"encoding": "deep", "layers": 2},
 }  # fmt: skip
 

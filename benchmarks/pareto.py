@@ -16,34 +16,38 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from rtsep.bench.published import PUBLISHED
-from rtsep.separators.registry import ModelPackage
+from rtsep.separators.registry import AnyPackage, OfflinePackage, read_package
 from rtsep.spec import STEMS, ModelError
 
 ROOT = Path(__file__).parents[1]
 
 COLOURS = {"vocals": "#d1495b", "drums": "#2e4057", "bass": "#66a182", "other": "#edae49"}
 GREY = "#666666"
+OFFLINE_MS = 650.0
+"""Where models for files stand on the axis of latency, which has no place for them."""
 
 
-def read_models(root: Path) -> list[ModelPackage]:
-    """Every model in a folder that says how it scored, by latency."""
+def read_models(root: Path) -> list[AnyPackage]:
+    """Every model in a folder that says how it scored, by latency, those for files last."""
     packages = []
     for folder in sorted(root.iterdir()) if root.is_dir() else []:
         try:
-            package = ModelPackage.read(folder)
+            package = read_package(folder)
         except ModelError:
             continue
         if any(f"{stem}_sdr" in package.manifest.scores for stem in STEMS):
             packages.append(package)
-    return sorted(packages, key=latency)
+    return sorted(packages, key=lambda package: latency(package) or OFFLINE_MS)
 
 
-def latency(package: ModelPackage) -> float:
-    """Algorithmic latency in ms."""
+def latency(package: AnyPackage) -> float | None:
+    """Algorithmic latency in ms; none of a model that needs the whole song."""
+    if isinstance(package, OfflinePackage):
+        return None
     return 1000.0 * package.spec.algorithmic_latency / package.spec.sample_rate
 
 
-def draw(packages: list[ModelPackage]) -> Figure:
+def draw(packages: list[AnyPackage]) -> Figure:
     """The figure: a panel of published systems, and one of the models here if there are any."""
     figure = Figure(figsize=(8.0, 4.6 + (3.4 if packages else 0.0)), layout="constrained")
     ratios = [3.0, 2.2] if packages else [1.0]
@@ -83,39 +87,56 @@ def draw(packages: list[ModelPackage]) -> Figure:
     return figure
 
 
-LABEL_DB = 0.5
-"""Height of a label in the lower panel."""
+LABEL_DB = 0.55
+"""Height of a figure in the lower panel."""
 _RIGHT = {"ha": "right", "fontsize": 8, "color": GREY}
 
 
-def _draw_measured(axis: matplotlib.axes.Axes, packages: list[ModelPackage]) -> None:
+def _draw_measured(axis: matplotlib.axes.Axes, packages: list[AnyPackage]) -> None:
     axis.set_title(
         "measured here: one song, median SDR over seconds (not comparable with the above)",
         loc="left",
         fontsize=10,
     )
-    shortest = min(latency(package) for package in packages)
-    for package in packages:
-        scores = package.manifest.scores
-        # Labels of the fastest model stand to the left, or they would lie on the next one's points.
-        right = len(packages) == 1 or latency(package) > shortest
-        heights = {stem: scores[f"{stem}_sdr"] for stem in STEMS if f"{stem}_sdr" in scores}
+    top = max(score for package in packages for score in _scores(package).values())
+    for k, package in enumerate(packages):
+        at = latency(package) or OFFLINE_MS
+        # Figures of the fastest model stand to the left, or they would lie on the next one's points.
+        left = k == 0 and len(packages) > 1
         lowest = float("-inf")
-        for stem, score in sorted(heights.items(), key=lambda entry: entry[1]):
-            axis.plot(latency(package), score, "D", color=COLOURS[stem])
-            # Labels of scores that lie close together are pushed apart.
+        for stem, score in sorted(_scores(package).items(), key=lambda entry: entry[1]):
+            axis.plot(at, score, "D" if latency(package) else "s", color=COLOURS[stem], markersize=5)
+            # Figures that lie close together are pushed apart.
             lowest = max(score, lowest + LABEL_DB)
             axis.annotate(
-                f"{package.name}: {stem} {score:.1f}",
-                (latency(package), lowest),
-                (9 if right else -9, -3),
-                ha="left" if right else "right",
+                f"{score:.1f}",
+                (at, lowest),
+                (-7 if left else 7, -3),
+                ha="right" if left else "left",
                 textcoords="offset points",
                 fontsize=8,
                 color=COLOURS[stem],
             )
-    axis.margins(y=0.2)
+        name = package.name if latency(package) else f"{package.name}\n(offline)"
+        # Names of neighbours stand on two lines in turn.
+        axis.annotate(
+            name,
+            (at, top),
+            (0, 12 + 13 * (k % 2)),
+            ha="center",
+            textcoords="offset points",
+            fontsize=9,
+        )
+    marks = [matplotlib.lines.Line2D([], [], marker="D", linestyle="", color=COLOURS[stem]) for stem in STEMS]
+    axis.legend(marks, STEMS, loc="center right", fontsize=8, frameon=False, bbox_to_anchor=(0.86, 0.5))
+    axis.margins(y=0.12)
+    axis.set_ylim(top=top + 2.2)
     axis.set_ylabel("SDR, dB")
+
+
+def _scores(package: AnyPackage) -> dict[str, float]:
+    scores = package.manifest.scores
+    return {stem: scores[f"{stem}_sdr"] for stem in STEMS if f"{stem}_sdr" in scores}
 
 
 def main() -> None:

@@ -54,6 +54,8 @@ class EncodingConfig(BaseModel):
         stride: samples between frames [W].
         stft_frame: samples of a frame of the spectrogram; they start every quarter. 1024 at 8 kHz is
             Meta-TasNet's.
+        stft_scale: "logarithmic" power with each bin's mean and spread taken out, as Meta-TasNet's, or "linear"
+            magnitudes over each bin's largest, where silence is nothing.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -71,6 +73,7 @@ class EncodingConfig(BaseModel):
     window: int = Field(20, ge=2)
     stride: int = Field(20, ge=1)
     stft_frame: int = Field(4096, ge=8, multiple_of=4)
+    stft_scale: Literal["logarithmic", "linear"] = "logarithmic"
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -371,10 +374,10 @@ class HybridCodec(Codec):
 
 
 class Spectrogram(nn.Module):
-    """Logarithmic power of the short-time spectrum, normalised, and a convolution of kernel 1 on it.
+    """Power or magnitude of the short-time spectrum, normalised, and a convolution of kernel 1 on it.
 
     Args:
-        config: its frame.
+        config: its frame and scale.
         filters: that come out.
     """
 
@@ -383,6 +386,7 @@ class Spectrogram(nn.Module):
     def __init__(self, config: EncodingConfig, filters: int) -> None:
         super().__init__()
         self.frame = config.stft_frame
+        self.linear = config.stft_scale == "linear"
         bins = self.frame // 2 + 1
         self.register_buffer("window", torch.hann_window(self.frame), persistent=False)
         self.mean = nn.Parameter(torch.zeros(bins, 1))
@@ -391,23 +395,27 @@ class Spectrogram(nn.Module):
 
     def forward(self, signal: Tensor, frames: int) -> Tensor:
         """(batch, samples) to (batch, filters, frames): frames between the spectrum's are interpolated."""
-        mixed = self.mix((self._power(signal) + self.mean) * self.scale)
+        mixed = self.mix((self._levels(signal) + self.mean) * self.scale)
         return functional.interpolate(mixed, size=frames, mode="linear", align_corners=True)
 
     @torch.no_grad()
     def begin(self, signal: Tensor) -> None:
-        """Take each bin's mean and spread."""
-        power = self._power(signal).transpose(0, 1).flatten(1)
-        self.mean.copy_(-power.mean(dim=1, keepdim=True))
-        self.scale.copy_(1.0 / power.std(dim=1, keepdim=True).clamp_min(1e-2))
+        """Take each bin's mean and spread, or its largest magnitude."""
+        levels = self._levels(signal).transpose(0, 1).flatten(1)
+        if self.linear:
+            self.scale.copy_(1.0 / levels.amax(dim=1, keepdim=True).clamp_min(1e-2))
+        else:
+            self.mean.copy_(-levels.mean(dim=1, keepdim=True))
+            self.scale.copy_(1.0 / levels.std(dim=1, keepdim=True).clamp_min(1e-2))
 
-    def _power(self, signal: Tensor) -> Tensor:
+    def _levels(self, signal: Tensor) -> Tensor:
         short = max(self.frame // 2 + 1 - signal.shape[-1], 0)
         spectra = torch.stft(
             functional.pad(signal, (0, short)), self.frame, self.frame // 4, window=self.window,
             pad_mode="reflect", return_complex=True,
         )  # fmt: skip
-        return torch.log10(spectra.real.square() + spectra.imag.square() + TINY)
+        power = spectra.real.square() + spectra.imag.square() + TINY
+        return power.sqrt() if self.linear else torch.log10(power)
 
 
 class DeepCodec(Codec):

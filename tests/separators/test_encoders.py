@@ -19,6 +19,7 @@ from rtsep.separators.encoders import (
     EncodingConfig,
     GammatoneBank,
     SincBank,
+    Spectrogram,
     ideal_ratio_stems,
     make_codec,
     spaced,
@@ -37,6 +38,7 @@ ENCODINGS: dict[str, dict[str, Any]] = {
     "hybrid sinc": {"bank": "sinc"},
     "hybrid gammatone": {"bank": "gammatone", "layers": 2, "mixed": True},
     "hybrid stft": {"bank": "stft"},
+    "hybrid linear stft": {"bank": "stft", "stft_scale": "linear"},
     "no bank": {"bank_share": 0.0},
     "bank only": {"bank": "stft", "bank_share": 1.0},
     "deep": {"encoding": "deep", "layers": 2},
@@ -177,3 +179,18 @@ def test_convolutions_are_rectified_unless_inverted() -> None:
 def test_impossible_encodings_are_refused(change: dict[str, Any], complaint: str) -> None:
     with pytest.raises(ValidationError, match=complaint):
         EncodingConfig.model_validate(SMALL | change)
+
+
+def test_a_linear_spectrogram_is_nothing_in_silence_and_doubles_with_the_sound() -> None:
+    """Of a logarithmic one neither holds: there a masked bin does not shrink with what is masked."""
+    for scale, proportional in (("linear", True), ("logarithmic", False)):
+        config = EncodingConfig.model_validate(SMALL | {"bank": "stft", "stft_scale": scale})
+        spectrogram = Spectrogram(config, 12)
+        signal = 0.1 * noise(1, 600)
+        spectrogram.begin(signal)
+        with torch.no_grad():
+            assert spectrogram.mix.bias is not None
+            spectrogram.mix.bias.zero_()
+            once, twice, never = (spectrogram(gain * signal, 50) for gain in (1.0, 2.0, 0.0))
+        assert torch.allclose(2.0 * once, twice, atol=1e-3) is proportional
+        assert bool(never.abs().max() < 0.05 * once.abs().max()) is proportional
