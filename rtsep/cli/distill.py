@@ -12,7 +12,7 @@ import typer
 from rtsep.cli.errors import report
 from rtsep.cli.progress import AudioProgress, clock
 from rtsep.cli.separate import SomeFilesFailed, find_songs
-from rtsep.spec import BackendError, RtsepError
+from rtsep.spec import BackendError, RtsepError, UsageError
 
 
 def distill(
@@ -32,6 +32,13 @@ def distill(
     once: Annotated[
         bool, typer.Option("--once", help="Do not ask twice: half the time, and no confidence.")
     ] = False,
+    bass_from_other: Annotated[
+        bool,
+        typer.Option(
+            "--bass-from-other",
+            help="SONGS are tracks whose bass line is inside their other: tell it from that stem.",
+        ),
+    ] = False,
     device: Annotated[str, typer.Option(metavar="cpu|cuda", help="What computes.")] = "cpu",
     backend: Annotated[str, typer.Option(metavar="onnx|torch", help="What runs a causal model.")] = "onnx",
     threads: Annotated[int, typer.Option(min=1, help="CPU threads for the model.")] = 1,
@@ -46,6 +53,8 @@ def distill(
 
     Example: rtsep distill studio songs -o corpus/distilled --least 12
     """
+    if bass_from_other and (once or least is not None):
+        raise UsageError("--bass-from-other hears a stem once: --least and --once are not for it")
     try:
         from rtsep.training.distillation import FolderTeacher, ModelTeacher, Teacher
         from rtsep.training.distillation import distill as distill_song
@@ -54,8 +63,10 @@ def distill(
     from rtsep.engine.offline import open_model
     from rtsep.separators.manifest import MANIFEST_NAME
     from rtsep.separators.registry import find_any
-    from rtsep.spec import UsageError
 
+    if bass_from_other:
+        _split_all(teacher, songs, output, device, backend, threads, quiet)
+        return
     if once and least is not None:
         raise UsageError("without a second hearing there is no confidence: --once excludes --least")
     found = find_songs(songs, output)
@@ -99,3 +110,28 @@ def distill(
         typer.echo(", ".join(f"{count} {what}" for what, count in counts.items()))
     if failed:
         raise SomeFilesFailed(f"{len(failed)} of {len(found)} songs failed", failed[0].exit_code)
+
+
+def _split_all(
+    teacher: str, roots: list[Path], output: Path, device: str, backend: str, threads: int, quiet: bool
+) -> None:
+    from rtsep.engine.offline import open_model
+    from rtsep.separators.registry import find_any
+    from rtsep.training.bass_split import split_bass
+    from rtsep.training.corpus import find_tracks
+
+    package = find_any(teacher)
+    tracks = {track: output / track.relative_to(root.parent) for root in roots for track in find_tracks(root)}
+    fresh = 0
+    with (
+        contextlib.closing(open_model(package, backend=backend, device=device, threads=threads)) as model,
+        AudioProgress(quiet) as progress,
+    ):
+        for track, folder in tracks.items():
+            progress.begin(track.name)
+            done = split_bass(package.name, model, track, folder, progress.update)
+            fresh += done.fresh
+            if not quiet and done.fresh:
+                typer.echo(f"{folder}: {clock(done.seconds)}")
+    if not quiet:
+        typer.echo(f"{fresh} split, {len(tracks) - fresh} there already")

@@ -54,8 +54,8 @@ class EncodingConfig(BaseModel):
         stride: samples between frames [W].
         stft_frame: samples of a frame of the spectrogram; they start every quarter. 1024 at 8 kHz is
             Meta-TasNet's.
-        stft_scale: "logarithmic" power with each bin's mean and spread taken out, as Meta-TasNet's, or "linear"
-            magnitudes over each bin's largest, where silence is nothing.
+        stft_scale: "logarithmic" power with each bin's mean and spread taken out, as Meta-TasNet's, or
+            "linear" magnitudes over each bin's largest, where silence is nothing.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
