@@ -3,7 +3,8 @@
     python -m benchmarks.zoo configs/zoo/demucs.toml ... [--seconds 30] [--start 165] [--output runs/zoo]
 
 Each file is trained as `rtsep train` would, but validated only before its first step and after its last, on
-an excerpt of the validation's first track. Loss is the mean over the first ten steps, and over the last.
+an excerpt of the validation's first track. Loss is the mean over the first twentieth of the steps, and over
+the last.
 """
 
 from __future__ import annotations
@@ -15,11 +16,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from rtsep.separators.network import CausalNetwork
 from rtsep.spec import STEMS
-from rtsep.training.config import load_config
+from rtsep.training.config import TrainConfig, load_config
 from rtsep.training.corpus import Track, load_training
 from rtsep.training.loop import LOG, Trainer, validate
 
@@ -41,7 +43,11 @@ def main() -> None:
 
 def measure(file: Path, start: float, seconds: float, output: Path) -> dict[str, Any]:
     """Train one system and score it before and after."""
-    config = load_config(file)
+    return train(load_config(file), start, seconds, output)
+
+
+def train(config: TrainConfig, start: float, seconds: float, output: Path) -> dict[str, Any]:
+    """The same of a configuration."""
     began, worked = time.monotonic(), time.process_time()
     trainer = Trainer(config.model_copy(update={"output": output}), print)
     rate = trainer.network.spec.sample_rate
@@ -53,21 +59,27 @@ def measure(file: Path, start: float, seconds: float, output: Path) -> dict[str,
     trainer.config = trainer.config.model_copy(update={"data": data})
     trainer.run()
     after = validate(trainer.averaged(), excerpt)
-    log = (trainer.folder / LOG).read_text().splitlines()
-    losses = [row["loss"] for row in map(json.loads, log) if "loss" in row]
     o = config.optimiser
     return {
-        "system": file.stem,
+        "system": config.name,
         "streams": isinstance(trainer.network, CausalNetwork),
         "parameters": sum(p.numel() for p in trainer.network.parameters()),
         "steps": o.steps,
         "seconds": o.steps * o.batch * o.seconds,
         "wall": time.monotonic() - began,
         "cpu": time.process_time() - worked,
-        "loss": [losses[0], losses[-1]],
+        "loss": losses(trainer.folder),
         "before": before,
         "after": after,
     }
+
+
+def losses(run: Path) -> list[float]:
+    """Of a run: the mean over the first twentieth of its steps, and over the last."""
+    rows = map(json.loads, (run / LOG).read_text(encoding="utf-8").splitlines())
+    values = [row["loss"] for row in rows if "loss" in row]
+    few = max(1, len(values) // 20)
+    return [float(np.mean(values[:few])), float(np.mean(values[-few:]))]
 
 
 def cut(track: Track, start: int, samples: int) -> Track:

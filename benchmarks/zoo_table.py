@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 import rtsep
 from benchmarks.machine import RESULTS, write
-from benchmarks.zoo import cut
+from benchmarks.zoo import cut, losses
 from rtsep.evaluation.oracles import irm
 from rtsep.separators.network import CausalNetwork
 from rtsep.separators.registry import ModelPackage, available, find_any
@@ -120,6 +120,7 @@ def score_run(config: TrainConfig, track: Track) -> dict[str, Any]:
         "status": "live" if isinstance(network, CausalNetwork) else "files",
         "parameters": sum(p.numel() for p in network.parameters()),
         "learnt": trainer.step * config.optimiser.batch * config.optimiser.seconds,
+        "loss": losses(trainer.folder),
         **score(run, [track], STEMS),
     }
 
