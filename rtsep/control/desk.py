@@ -8,30 +8,18 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from rtsep.control.parameters import (
-    Kind,
-    Parameter,
-    Value,
-    deck_parameters,
-    desk_parameters,
-    gesture_parameters,
-    master_parameters,
-    strip_parameters,
-    strip_path,
-)
+from rtsep.control.layout import VOICE, Binding, bind, bind_effects, bind_gestures
+from rtsep.control.parameters import Parameter, Value, desk_parameters, master_parameters, strip_path
 from rtsep.control.snapshots import Snapshot, check_name, read_snapshots, write_snapshots
-from rtsep.dsp.gains import linear_to_db
 from rtsep.engine.board import Board, check_fade
 from rtsep.engine.effect_controls import EffectControls
 from rtsep.engine.telemetry import Telemetry
 from rtsep.spec import UsageError
 
-VOICE = "vocals"
 EFFECTS = "fx/"
 _FIRST_DECK = "deck/1/"
 
@@ -73,9 +61,7 @@ class Desk:
             self._snapshots = read_snapshots(snapshots)
         self._left: Snapshot = {}
         self._names: dict[str, str] = {"snapshot/capture": "", "snapshot/recall": ""}
-        self._getters: dict[str, Callable[[], Value]] = {}
-        self._setters: dict[str, Callable[[Any, float], None]] = {}
-        self._parameters: dict[str, Parameter] = {}
+        self._bindings: dict[str, Binding] = {}
         self._lay_out()
 
     def add_effects(self, effects: EffectControls) -> None:
@@ -85,16 +71,7 @@ class Desk:
         the snapshot that was recalled last holds of them is set, and what they were with an engine before.
         """
         with self._changed:
-            for address, p in effects.parameters.items():
-                meaning = ", ".join(p.choices) if p.choices else address.rpartition("/")[2].replace("_", " ")
-                kind: Kind = "switch" if p.switch else "number"
-                default: Value = p.value >= 0.5 if p.switch else p.value
-                parameter = Parameter(address, kind, p.minimum, p.maximum, default, p.unit, meaning)
-                getter, setter = (
-                    partial(self._effect, effects, p.switch, address),
-                    partial(self._turn, effects, address),
-                )
-                self._add(parameter, getter, setter)
+            self._add(bind_effects(effects, self._note))
             self._note(*effects.parameters)
             held = {**self._snapshots.get(self._names["snapshot/recall"], {}), **self._left}
             self.apply({a: value for a, value in held.items() if a in effects.parameters})
@@ -119,7 +96,7 @@ class Desk:
     @property
     def addresses(self) -> tuple[str, ...]:
         """Everything that can be set, in the order of a desk."""
-        return tuple(self._parameters)
+        return tuple(self._bindings)
 
     def parameter(self, address: str) -> Parameter:
         """What stands at an address.
@@ -133,8 +110,8 @@ class Desk:
         """
         first = f"{EFFECTS}1/{address.removeprefix(EFFECTS)}" if address.startswith(EFFECTS) else ""
         for name in (address, _FIRST_DECK + address, address.removeprefix(_FIRST_DECK), first):
-            if name in self._parameters:
-                return self._parameters[name]
+            if name in self._bindings:
+                return self._bindings[name].parameter
         verb, slash, name = address.rpartition("/")
         if slash and verb in self._names:
             check_name(name)
@@ -144,9 +121,9 @@ class Desk:
     def get(self, address: str) -> Value:
         """The value that was set last. A trigger's is False."""
         parameter = self.parameter(address)
-        getter = self._getters.get(parameter.address)
+        binding = self._bindings.get(parameter.address)
         with self._changed:
-            return False if getter is None else getter()
+            return False if binding is None or binding.get is None else binding.get()
 
     def get_normalised(self, address: str) -> float:
         """Where a control that shows the value stands, 0 to 1."""
@@ -163,12 +140,10 @@ class Desk:
         with self._changed:
             if parameter.kind == "trigger" and not checked:
                 return  # A pad that is let go.
-            setter = self._setters.get(parameter.address)
-            if setter is not None:
-                setter(checked, self._time(fade))
-                return
-            verb, _, name = parameter.address.rpartition("/")
-            self._setters[verb](name, self._time(fade))
+            address = parameter.address
+            if address not in self._bindings:
+                address, _, checked = address.rpartition("/")  # a snapshot's name
+            self._bindings[address].set(checked, self._time(fade))
 
     def set_normalised(self, address: str, place: float, fade: float | None = None) -> None:
         """Set by the place of a control, 0 to 1, on the parameter's own curve."""
@@ -176,7 +151,7 @@ class Desk:
 
     def describe(self) -> dict[str, dict[str, Any]]:
         """Kind, range, unit, default and meaning of everything, by address, as plain data."""
-        return {address: parameter.describe() for address, parameter in self._parameters.items()}
+        return {address: binding.parameter.describe() for address, binding in self._bindings.items()}
 
     def rebind(self, board: Board, telemetry: Callable[[], Telemetry] | None = None) -> None:
         """Go over to another engine's board: what is set goes along, as far as the new one has it.
@@ -185,20 +160,21 @@ class Desk:
         longer touched. What its model had and the new one has not is forgotten.
         """
         with self._changed:
-            before = {address: self.get(address) for address, p in self._parameters.items() if p.recalled}
+            before = self.snapshot()
             # Neither is in a snapshot, and both are still wanted from the engine that follows.
             held = {address: bool(self.get(address)) for address in ("master/bypass", "master/panic")}
             self._left = {a: value for a, value in before.items() if a.startswith(EFFECTS)}
             self._board = board
             self._telemetry = telemetry or board.telemetry
-            for table in (self._parameters, self._getters, self._setters, self._versions):
-                table.clear()
+            self._bindings.clear()
+            self._versions.clear()
             self._lay_out()
             with board.change():
                 for address, value in {**before, **held}.items():
-                    if address in self._parameters:
-                        self._setters[address](self._parameters[address].check(value), self._fade_ms)
-            self._note(*(a for a, p in self._parameters.items() if p.kind != "trigger"))
+                    if address in self._bindings:
+                        binding = self._bindings[address]
+                        binding.set(binding.parameter.check(value), self._fade_ms)
+            self._note(*self._lasting())
 
     # -- staying in step -------------------------------------------------------------------------------
 
@@ -211,7 +187,7 @@ class Desk:
         """What has changed after a version: the version now, and values by address; all after version -1."""
         with self._changed:
             if version < 0:
-                changed = [a for a, p in self._parameters.items() if p.kind != "trigger"]
+                changed = self._lasting()
             else:
                 changed = [address for address, when in self._versions.items() if when > version]
             return self._version, {address: self.get(address) for address in changed}
@@ -344,6 +320,12 @@ class Desk:
             self._board.set_limiter(on, ceiling_db, self._time(fade))
             self._note("master/limiter", *([] if ceiling_db is None else ["master/ceiling"]))
 
+    def set_ceiling(self, ceiling_db: float, fade: float | None = None) -> None:
+        """The limiter's ceiling, -24 to 0 dB, whether it limits or not."""
+        with self._changed:
+            self._board.set_limiter(bool(self._board.words["limiter"]), ceiling_db, self._time(fade))
+            self._note("master/ceiling")
+
     def set_dry_wet(self, wet: float, fade: float | None = None) -> None:
         """Share of the mix, 0 to 1, against the input, which is delayed as the mix is to the sample."""
         with self._changed:
@@ -418,11 +400,12 @@ class Desk:
     def snapshot(self) -> dict[str, Value]:
         """All that a snapshot holds, as it is set now: by address. Bypass and panic are not among it."""
         with self._changed:
-            return {a: self.get(a) for a, parameter in self._parameters.items() if parameter.recalled}
+            return {a: self.get(a) for a, binding in self._bindings.items() if binding.parameter.recalled}
 
     def defaults(self) -> dict[str, Value]:
         """What a snapshot of an untouched desk holds."""
-        return {a: parameter.default for a, parameter in self._parameters.items() if parameter.recalled}
+        parameters = (binding.parameter for binding in self._bindings.values())
+        return {p.address: p.default for p in parameters if p.recalled}
 
     def capture(self, name: str) -> None:
         """Keep all that is set under a name, and in the file if there is one.
@@ -476,7 +459,7 @@ class Desk:
         with self._changed:
             checked = {}
             for address, value in snapshot.items():
-                if address.startswith(EFFECTS) and address not in self._parameters:
+                if address.startswith(EFFECTS) and address not in self._bindings:
                     continue
                 try:
                     parameter = self.parameter(address)
@@ -488,7 +471,7 @@ class Desk:
             time_ms = self._time(self._morph_ms or None if morph is None else morph)
             with self._board.change():
                 for address, value in checked.items():
-                    self._setters[address](value, time_ms)
+                    self._bindings[address].set(value, time_ms)
 
     def _find(self, name: str) -> dict[str, Value]:
         if name not in self._snapshots:
@@ -514,123 +497,28 @@ class Desk:
             self._versions[address] = self._version
         self._changed.notify_all()
 
+    def _lasting(self) -> list[str]:
+        """Addresses that have a value: all but triggers."""
+        return [a for a, binding in self._bindings.items() if binding.parameter.kind != "trigger"]
+
     def _lay_out(self) -> None:
-        words = self._board.words
-        for k, strip in enumerate(self.strips):
-            self._add_strip(strip_path(strip), strip, k)
-        if self.decks > 1:
-            self._add_decks()
-        master = {p.address: p for p in master_parameters()}
-        self._add(master["master/gain"], lambda: float(words["master_db"]), self.set_master)
-        self._add(master["master/limiter"], lambda: bool(words["limiter"]), self._limiter)
-        self._add(master["master/ceiling"], lambda: float(words["ceiling_db"]), self._ceiling)
-        self._add(master["master/dry_wet"], lambda: round(1.0 - float(words["dry"]), 12), self.set_dry_wet)
-        self._add(master["master/bypass"], lambda: bool(words["bypass"]), self.set_bypass)
-        self._add(master["master/panic"], lambda: bool(words["panic"]), lambda on, _: self.panic(on))
-        self._add(master["fade"], lambda: self._fade_ms, lambda value, _: self._set_fade(value))
-        for deck in range(1, self.decks + 1):
-            self._add_gestures(deck, f"deck/{deck}/" if self.decks > 1 else "")
-        does: dict[str, Callable[[Any, float], None]] = {
-            "reset": lambda _, fade: self.reset(),
-            "snapshot/capture": lambda name, _: self.capture(name),
-            "snapshot/recall": lambda name, _: self.recall(name),
-            "snapshot/morph": lambda value, _: self._set_morph(value),
+        self._add(bind(self, self._board))
+        fade = next(p for p in master_parameters() if p.address == "fade")
+        self._add([Binding(fade, lambda: self._fade_ms, lambda value, _: self._set_fade(value))])
+        self._add(bind_gestures(self, self._board))
+        own: dict[str, tuple[Callable[[], Value] | None, Callable[[Any, float], object]]] = {
+            "reset": (None, lambda _, fade: self.reset()),
+            "snapshot/capture": (
+                lambda: self._names["snapshot/capture"],
+                lambda name, _: self.capture(name),
+            ),
+            "snapshot/recall": (lambda: self._names["snapshot/recall"], lambda name, _: self.recall(name)),
+            "snapshot/morph": (lambda: self._morph_ms, lambda value, _: self._set_morph(value)),
         }
-        knows: dict[str, Callable[[], Value]] = {
-            "snapshot/capture": lambda: self._names["snapshot/capture"],
-            "snapshot/recall": lambda: self._names["snapshot/recall"],
-            "snapshot/morph": lambda: self._morph_ms,
-        }
-        for parameter in desk_parameters():
-            self._add(parameter, knows.get(parameter.address), does[parameter.address])
+        self._add(Binding(parameter, *own[parameter.address]) for parameter in desk_parameters())
 
-    def _add_gestures(self, deck: int, path: str) -> None:
-        does: dict[str, Callable[[Any, float], None]] = {
-            "instrumental": lambda _, fade: self.instrumental(fade, deck),
-            "acapella": lambda _, fade: self.acapella(fade, deck),
-            "everything": lambda _, fade: self.everything(fade, deck),
-        }
-        for parameter in gesture_parameters(VOICE in self.stems, path):
-            self._add(parameter, None, does[parameter.address.rpartition("/")[2]])
-
-    def _add_decks(self) -> None:
-        words, board = self._board.words, self._board
-        known = {p.address: p for p in deck_parameters(self.decks, self.stems)}
-        for deck in range(1, self.decks + 1):
-            self._add(
-                known[f"deck/{deck}/gain"],
-                lambda k=deck - 1: float(words["deck_db"][k]),  # type: ignore[misc]
-                partial(self.set_deck_gain, deck),
-            )
-            self._add(known[f"deck/{deck}/reset"], None, lambda _, fade, deck=deck: self.reset(deck))  # type: ignore[misc]
-        if self.decks != 2:
-            return
-        self._add(known["crossfader"], lambda: board.crossfader, self.set_crossfader)
-        self._add(known["crossfader/cut"], lambda: bool(words["cut"]), self.set_crossfader_cut)
-        for k, stem in enumerate(self.stems):
-            self._add(
-                known[f"swap/{stem}"],
-                lambda k=k: bool(words["swapped"][k]),  # type: ignore[misc]
-                lambda on, fade, stem=stem: self._swap(stem, on, fade),  # type: ignore[misc]
-            )
-            self._add(
-                known[f"gesture/swap/{stem}"],
-                None,
-                lambda _, fade, stem=stem: self._swap(stem, None, fade),  # type: ignore[misc]
-            )
-
-    def _swap(self, stem: str, on: bool | None, fade: float) -> None:
-        self.swap(stem, on, fade)
-
-    def _add_strip(self, path: str, stem: str, k: int) -> None:
-        words = self._board.words
-        strip = {p.address: p for p in strip_parameters(path, stem)}
-        gets: dict[str, Callable[[], Value]] = {
-            "gain": lambda: float(words["gain_db"][k]),
-            "mute": lambda: bool(words["mute"][k]),
-            "solo": lambda: bool(words["solo"][k]),
-            "pan": lambda: float(words["pan"][k]),
-            "polarity": lambda: bool(words["inverted"][k]),
-            "send": lambda: round(linear_to_db(float(words["send"][k])), 9),
-        }
-        sets: dict[str, Callable[[Any, float], None]] = {
-            "gain": lambda value, fade: self.set_gain(stem, value, fade),
-            "mute": lambda value, fade: self.set_mute(stem, value, fade),
-            "solo": lambda value, fade: self.set_solo(stem, value, fade=fade),
-            "pan": lambda value, fade: self.set_pan(stem, value, fade),
-            "polarity": lambda value, fade: self.set_polarity(stem, value, fade),
-            "send": lambda value, fade: self.set_send(stem, value, fade),
-        }
-        for name in gets:
-            self._add(strip[f"{path}/{name}"], gets[name], sets[name])
-
-    def _add(
-        self,
-        parameter: Parameter,
-        getter: Callable[[], Value] | None,
-        setter: Callable[[Any, float], None],
-    ) -> None:
-        self._parameters[parameter.address] = parameter
-        if getter is not None:
-            self._getters[parameter.address] = getter
-        self._setters[parameter.address] = setter
-
-    @staticmethod
-    def _effect(effects: EffectControls, switch: bool, address: str) -> Value:
-        value = effects.value(address)
-        return value >= 0.5 if switch else value
-
-    def _turn(self, effects: EffectControls, address: str, value: Any, fade: float) -> None:
-        effects.set(address, float(value))
-        self._note(address)
-
-    def _limiter(self, on: bool, fade: float) -> None:
-        self.set_limiter(on, fade=fade)
-
-    def _ceiling(self, ceiling_db: float, fade: float) -> None:
-        with self._changed:
-            self._board.set_limiter(bool(self._board.words["limiter"]), ceiling_db, fade)
-            self._note("master/ceiling")
+    def _add(self, bindings: Iterable[Binding]) -> None:
+        self._bindings.update({binding.parameter.address: binding for binding in bindings})
 
     def _set_fade(self, milliseconds: float) -> None:
         self._fade_ms = milliseconds
