@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rtsep.spec import UsageError
+from rtsep.spec import UsageError, strip_names
 
 if TYPE_CHECKING:
     from rtsep.io.devices import Device
@@ -31,7 +31,10 @@ def init(
     file: File,
     force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
 ) -> None:
-    """Ask for devices, model, levels, page and OSC, and write them down. Return takes what is in brackets."""
+    """Ask for devices, model, decks, levels, page and OSC, and write them down.
+
+    Return takes what is in brackets.
+    """
     from rtsep.io.devices import list_devices
     from rtsep.io.textfiles import replace_text
     from rtsep.rig.config import Rig
@@ -62,7 +65,13 @@ def init(
                    f"{', '.join(spec.stems)}")  # fmt: skip
     model = _choice("Model", [*models], DEFAULT_MODEL)
     content["engine"] = {"model": model}
-    muted = _stems("Begin with which stems muted? (names, or none)", models[model].spec.stems)
+    stems = models[model].spec.stems
+    decks = _decks(_inputs(devices, content["audio"]))
+    if decks:
+        content["decks"] = decks
+        # The first deck's may be named without a number, as on the command line.
+        stems = (*stems, *strip_names(stems, 2))
+    muted = _stems("Begin with which stems muted? (names, or none)", stems)
     content["stems"] = {stem: {"mute": True} for stem in muted}
     snapshots = typer.prompt("File of snapshots (made when the first is kept; none for none)", default="none")
     if snapshots != "none":
@@ -89,6 +98,34 @@ def _device(devices: list[Device], side: str) -> str | None:
         typer.echo(f"  {place}  {device.name} ({device.host})")
     place = _number(f"{side.capitalize()}: which? (0 for the system's own)", 0, 0, len(wanted))
     return wanted[place - 1].name if place else None
+
+
+def _inputs(devices: list[Device], audio: dict[str, Any]) -> int | None:
+    """How many channels the chosen input has; None where that shows only later."""
+    chosen = [d for d in devices if d.name == audio.get("input") and d.in_channels]
+    return chosen[0].in_channels if chosen else None
+
+
+def _decks(channels: int | None) -> dict[str, Any]:
+    """The table of two decks; empty for one: all that an input of fewer than four channels serves."""
+    if channels is not None and channels < 4:
+        return {}
+    if _number("Decks, each with a stereo input of its own", 1, 1, 2) == 1:
+        return {}
+    inputs = [_pair(deck, channels) for deck in (1, 2)]
+    return {"count": 2, "inputs": inputs} if inputs != [[1, 2], [3, 4]] else {"count": 2}
+
+
+def _pair(deck: int, channels: int | None) -> list[int]:
+    default = f"{2 * deck - 1},{2 * deck}"
+    while True:
+        words = typer.prompt(f"Input channels of deck {deck}", default=default).replace(",", " ").split()
+        pair = [int(word) for word in words if word.isdecimal()]
+        if len(words) == len(pair) == 2 and all(1 <= channel <= (channels or 256) for channel in pair):
+            return pair
+        typer.echo(
+            f"  two channels{f' of {channels}' if channels else ''}, from 1, such as {default}, please"
+        )
 
 
 def _number(question: str, default: int, low: int, high: int) -> int:

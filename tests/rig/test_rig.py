@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from typer.testing import CliRunner
 
 from rtsep.cli import rig as command
+from rtsep.io.devices import Device
 from rtsep.rig import config
 from rtsep.rig.config import Rig
 from rtsep.rig.lines import line_of
@@ -272,7 +273,7 @@ def test_the_rig_of_the_document_is_one(tmp_path: Path) -> None:
 def test_a_rig_is_made_by_asking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rtsep.io.devices.list_devices", list)
     file = tmp_path / "club.toml"
-    answers = "kazoo\nlive\nvocals, tuba\nvocals\nset.toml\ny\ny\nn\n"
+    answers = "kazoo\nlive\n1\nvocals, tuba\nvocals\nset.toml\ny\ny\nn\n"
     result = CliRunner().invoke(command.rig, ["init", str(file)], input=answers)
     assert result.exit_code == 0, result.output
     rig = read_rig(file)
@@ -282,6 +283,34 @@ def test_a_rig_is_made_by_asking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     again = CliRunner().invoke(command.rig, ["init", str(file)], input=answers)
     assert isinstance(again.exception, UsageError) and "--force" in str(again.exception)
     assert CliRunner().invoke(command.rig, ["check", str(file)]).output.endswith("plays with live\n")
+
+
+def card(inputs: int) -> Device:
+    return Device(0, "Mixer", "ALSA", inputs, 2, 44100, True, True)
+
+
+def test_asking_for_two_decks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a card with eight inputs: the second and the fourth pair, after answers that cannot be."""
+    monkeypatch.setattr("rtsep.io.devices.list_devices", lambda: [card(8)])
+    file = tmp_path / "club.toml"
+    audio = "y\n1\n0\n128\n"
+    pairs = "3,4\n7\n9,10\n7 8\n"
+    result = CliRunner().invoke(
+        command.rig, ["init", str(file)], input=f"{audio}live\n2\n{pairs}vocals 2/drums\nnone\nn\nn\n"
+    )
+    assert result.exit_code == 0, result.output
+    rig = read_rig(file)
+    assert rig.decks.count == 2 and [list(pair) for pair in rig.decks.inputs] == [[3, 4], [7, 8]]
+    assert rig.stems["vocals"].mute and rig.stems["2/drums"].mute
+    assert result.output.count("two channels of 8, from 1, such as 3,4, please") == 2
+
+
+def test_a_card_of_two_inputs_is_not_asked_for_decks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rtsep.io.devices.list_devices", lambda: [card(2)])
+    answers = "y\n1\n0\n128\nlive\nnone\nnone\nn\nn\n"
+    result = CliRunner().invoke(command.rig, ["init", str(tmp_path / "club.toml")], input=answers)
+    assert result.exit_code == 0 and "Decks" not in result.output
+    assert read_rig(tmp_path / "club.toml").decks.count == 1
 
 
 def test_a_disk_that_fails_leaves_the_rig_that_was_there(
@@ -295,7 +324,7 @@ def test_a_disk_that_fails_leaves_the_rig_that_was_there(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", fails)
-    answers = "live\nnone\nnone\nn\nn\n"
+    answers = "live\n1\nnone\nnone\nn\nn\n"
     result = CliRunner().invoke(command.rig, ["init", "--force", str(file)], input=answers)
     assert isinstance(result.exception, UsageError)
     assert str(result.exception) == f"{file}: No space left on device"
