@@ -13,6 +13,8 @@ differ, those of one stem in different songs shall not, and what is encoded shal
 taken over parts that hold one stem only. The authors' loss on the stems is SI-SDR: `[loss] si_sdr = 1.0`;
 that of the earlier stages is in `own_loss` too.
 
+SI-SDR knows no level, so what is separated is brought to the mixture's (`MetaTasNet.forward`).
+
 Mono as in the paper: channels are separated one by one, by the same weights. What lies above the last
 stage's Nyquist frequency is in no stem.
 """
@@ -400,6 +402,16 @@ class MetaTasNet(OfflineNetwork):
         # Each resampling rounds down.
         stems = functional.pad(stems, (0, max(0, samples - stems.shape[-1])))[..., :samples]
         return stems.unflatten(0, (batch, channels)).transpose(1, 2)
+
+    def forward(self, mix: Tensor) -> Tensor:
+        """(channels, samples) to (stems, channels, samples), their sum as loud as the mixture.
+
+        No loss here knows a level or a sign, and the decoder learns any. The masks sum to one, so one factor
+        sets all stems right: the one with which their sum comes nearest to the mixture.
+        """
+        stems = self.estimate(mix.unsqueeze(0))[0]
+        whole = stems.sum(dim=0)
+        return stems * ((whole * mix).sum() / whole.square().sum().clamp_min(1e-20))
 
     @torch.no_grad()
     def begin(self, mixes: Tensor) -> None:

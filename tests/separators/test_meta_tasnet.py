@@ -51,6 +51,28 @@ def test_any_length_comes_back(
     assert batch.shape == (3, len(stems), channels, samples) and batch.isfinite().all()
 
 
+@pytest.mark.parametrize("factor", [-300.0, 0.01])
+def test_stems_are_as_loud_as_the_mixture_whatever_level_the_decoder_has_learnt(factor: float) -> None:
+    network = made()
+    mix = noise(2, 16000)
+    with torch.no_grad():
+        before = network(mix)
+        for weight in network.stages[-1].decoder.convolutions.parameters():
+            weight.mul_(factor)
+        louder = network.estimate(mix[None])[0]
+        after = network(mix)
+    assert not torch.allclose(louder, before, rtol=0.5)
+    torch.testing.assert_close(after, before, rtol=1e-3, atol=1e-5)
+    whole = after.sum(dim=0)
+    # The least squares' condition: what is left of the mixture has nothing of the sum.
+    assert abs(float(((mix - whole) * whole).sum())) < 1e-3 * float(whole.square().sum())
+
+
+def test_silence_stays_silent() -> None:
+    with torch.no_grad():
+        assert made()(torch.zeros(2, 4000)).isfinite().all()
+
+
 def test_its_size_is_the_one_that_is_told() -> None:
     with torch.device("meta"):
         network = MetaTasNet(MetaTasNetConfig())
