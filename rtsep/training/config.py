@@ -225,6 +225,8 @@ class LossConfig(Strict):
         l1, mse, magnitude, magnitude_l1, dual, si_sdr, mr_stft, complex, compressed, consistency, silence:
             weights of the terms in `rtsep.training.losses`. With objective "waveform" and none, `l1` alone.
         vocals: how much a part with vocals counts against one without.
+        scale_free: how much of objective "masks" is SI-SDR over whole excerpts; the rest is the level of the
+            error, second by second.
     """
 
     objective: Literal["auto", "masks", "waveform"] = "auto"
@@ -240,9 +242,12 @@ class LossConfig(Strict):
     consistency: float = Field(default=0.0, ge=0.0)
     silence: float = Field(default=0.0, ge=0.0)
     vocals: float = Field(default=1.0, gt=0.0)
+    scale_free: float = Field(default=0.0, ge=0.0, le=1.0)
 
     @model_validator(mode="after")
     def _terms_are_of_the_waveform(self) -> Self:
+        if self.scale_free and (self.objective == "waveform" or self.terms()):
+            raise ValueError("scale_free is of objective 'masks'; with waveforms say si_sdr")
         if self.objective == "masks" and (self.terms() or self.vocals != 1.0):
             raise ValueError("objective 'masks' has no terms to weigh; they are those of 'waveform'")
         return self
@@ -251,7 +256,7 @@ class LossConfig(Strict):
         """The terms that have a weight."""
         return {
             name: value
-            for name, value in self.model_dump(exclude={"objective", "vocals"}).items()
+            for name, value in self.model_dump(exclude={"objective", "vocals", "scale_free"}).items()
             if value > 0.0
         }
 

@@ -30,8 +30,13 @@ SILENT_FLOOR = 0.1
 FAINT = 0.02
 """Share of the mixture at which a part is half way between silent and sounding."""
 WHITE_SHARE = 0.25
+NEARLY_PERFECT = 1e-3
+"""Share of a part's energy that its error may have for nothing when the scale is free: SDR beyond 30 dB."""
+SILENT = 1e-5
+"""Share of the mixture below which a part has no SDR."""
 LOWEST = np.float32(-30.0)
 TINY = np.float32(1e-20)
+NOTHING = 1e-20
 """Below these a mask or slope means nothing, and numbers too small to be normal cost a hundred times more."""
 
 Floats = NDArray[np.float32]
@@ -40,8 +45,11 @@ Floats = NDArray[np.float32]
 numba.config.THREADING_LAYER = "workqueue"  # type: ignore[attr-defined]
 
 
-class _BandError(torch.autograd.Function):
-    """Energy of each part's error in each frame, summed over bands flat and weighted.
+class _BandProducts(torch.autograd.Function):
+    """Energy of each part's estimate in each frame, and its product with the truth, over all bands.
+
+    Each is summed flat and weighted: (batch, time, parts, 4) is energy, weighted energy, product, weighted
+    product. The error's energy, and SDR with or without a free scale, are made of these and the truth's.
 
     One pass over the logits forward and one back. As a chain of tensor operations the same takes some
     fifteen passes over arrays of stems x channels x bands a frame, and more time than the network.
@@ -54,22 +62,21 @@ class _BandError(torch.autograd.Function):
             statistics.groups.numpy(),
             statistics.mixture.numpy(),
             statistics.cross.numpy(),
-            statistics.target.numpy(),
             weights.numpy(),
         )
         batch, time, parts = statistics.target.shape[:3]
-        error = np.zeros((batch, time, parts, 2), np.float32)
-        _sum_error(*arrays, error)
+        products = np.zeros((batch, time, parts, 4), np.float32)
+        _sum_products(*arrays, products)
         ctx.arrays = arrays
         ctx.dtype = logits.dtype
-        return torch.from_numpy(error)
+        return torch.from_numpy(products)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         upstream = gradients[0].contiguous().numpy()
-        logits, groups, mixture, cross, target, weights = ctx.arrays
+        logits, groups, mixture, cross, weights = ctx.arrays
         downstream = np.empty_like(logits)
-        _differentiate_error(logits, groups, mixture, cross, target, weights, upstream, downstream)
+        _differentiate_products(logits, groups, mixture, cross, weights, upstream, downstream)
         return torch.from_numpy(downstream).to(ctx.dtype), None, None
 
 
@@ -88,14 +95,13 @@ def _softmax(logits: Floats, c: int, k: int, masks: Floats) -> None:
 
 
 @numba.njit(nogil=True, cache=True, fastmath=True, parallel=True)
-def _sum_error(
+def _sum_products(
     logits: Floats,
     groups: Floats,
     mixture: Floats,
     cross: Floats,
-    target: Floats,
     weights: Floats,
-    error: Floats,
+    products: Floats,
 ) -> None:
     batch, time, stems, channels, bands = logits.shape
     parts = groups.shape[1]
@@ -110,18 +116,19 @@ def _sum_error(
                     mask = np.float32(0.0)
                     for s in range(stems):
                         mask += groups[b, p, s] * masks[s]
-                    e = max(mask * (mask * x - 2.0 * cross[b, t, p, c, k]) + target[b, t, p, c, k], 0.0)
-                    error[b, t, p, 0] += e
-                    error[b, t, p, 1] += e * weight
+                    energy, product = mask * mask * x, mask * cross[b, t, p, c, k]
+                    products[b, t, p, 0] += energy
+                    products[b, t, p, 1] += energy * weight
+                    products[b, t, p, 2] += product
+                    products[b, t, p, 3] += product * weight
 
 
 @numba.njit(nogil=True, cache=True, fastmath=True, parallel=True)
-def _differentiate_error(
+def _differentiate_products(
     logits: Floats,
     groups: Floats,
     mixture: Floats,
     cross: Floats,
-    target: Floats,
     weights: Floats,
     upstream: Floats,
     downstream: Floats,
@@ -141,9 +148,10 @@ def _differentiate_error(
                     mask = np.float32(0.0)
                     for s in range(stems):
                         mask += groups[b, p, s] * masks[s]
-                    r = cross[b, t, p, c, k]
                     slope = upstream[b, t, p, 0] + upstream[b, t, p, 1] * weight
-                    slope *= 2.0 * (mask * x - r)
+                    slope *= np.float32(2.0) * mask * x
+                    along = upstream[b, t, p, 2] + upstream[b, t, p, 3] * weight
+                    slope += along * cross[b, t, p, c, k]
                     for s in range(stems):
                         slopes[s] += groups[b, p, s] * slope
                 mean = np.float32(0.0)
@@ -154,12 +162,12 @@ def _differentiate_error(
                     downstream[b, t, s, c, k] = slope if abs(slope) > TINY else np.float32(0.0)
 
 
-def band_error(logits: Tensor, statistics: Statistics, weights: Tensor) -> Tensor:
-    """What `_BandError` computes, as tensor operations: (batch, time, parts, 2), flat and weighted."""
+def band_products(logits: Tensor, statistics: Statistics, weights: Tensor) -> Tensor:
+    """What `_BandProducts` computes, as tensor operations: (batch, time, parts, 4)."""
     masks = torch.softmax(logits.float(), dim=2)
     shares = torch.einsum("bps,btsck->btpck", statistics.groups, masks)
-    error = shares * (shares * statistics.mixture.unsqueeze(2) - 2.0 * statistics.cross) + statistics.target
-    return _energy(error.clamp_min(0.0), weights)
+    energy = _energy(shares.square() * statistics.mixture.unsqueeze(2), weights)
+    return torch.cat((energy, _energy(shares * statistics.cross, weights)), dim=-1)
 
 
 def importance(groups: Tensor, vocals: int | None, weight: float) -> Tensor:
@@ -174,28 +182,63 @@ def importance(groups: Tensor, vocals: int | None, weight: float) -> Tensor:
     return known if vocals is None else known * (1.0 + (weight - 1.0) * groups[:, :, vocals])
 
 
-def loss(logits: Tensor, statistics: Statistics, frames: int, vocals: int | None = 0) -> Tensor:
-    """Mean over known parts and segments of `frames` frames of the error's level, in dB of the mixture.
+def loss(
+    logits: Tensor, statistics: Statistics, frames: int, vocals: int | None = 0, scale_free: float = 0.0
+) -> Tensor:
+    """Mean over known parts of how far their estimates are off, in dB. Parts with vocals count twice.
 
-    Parts with vocals, the stem at that place, count twice.
+    Args:
+        logits: (batch, time, stems, channels, bands).
+        statistics: of the batch.
+        frames: of a second, by which levels are taken.
+        vocals: which stem they are, if they are one.
+        scale_free: how much of the loss is negative SI-SDR over whole excerpts; the rest is the error's level
+            against the mixture's, second by second. A network that cannot tell makes a squared error least
+            by giving little; SI-SDR does not ask how loud an estimate is.
     """
     x = statistics.mixture
     whiteness = x.mean(dim=(1, 2))
     weights = 1.0 / (whiteness + 1e-4 * whiteness.mean(dim=-1, keepdim=True) + 1e-12)
     # Compiled for processors; a GPU has the bandwidth for the chain of operations.
-    error: Tensor = (
-        _BandError.apply(logits, statistics, weights)
+    products: Tensor = (
+        _BandProducts.apply(logits, statistics, weights)
         if logits.device.type == "cpu"
-        else band_error(logits, statistics, weights)
+        else band_products(logits, statistics, weights)
     )
-    reference = _segments(_energy(x.unsqueeze(2), weights), frames)
-    reference = reference + 1e-3 * reference.mean(dim=1, keepdim=True) + 1e-9
-    share = _segments(_energy(statistics.target, weights), frames) / reference
-    levels = 10.0 * torch.log10(_segments(error, frames) / reference + floor(share))
-    levels = (1.0 - WHITE_SHARE) * levels[..., 0] + WHITE_SHARE * levels[..., 1]
-    # A voice is what most listeners mute: it counts twice.
+    whole = _energy(x.unsqueeze(2), weights)
+    truth = _energy(statistics.target, weights)
     counted = importance(statistics.groups, vocals, 2.0)
-    return (levels * counted.unsqueeze(1)).sum() / (counted.sum() * levels.shape[1])
+    total = logits.new_zeros((), dtype=torch.float32)
+    if scale_free < 1.0:
+        levels = _levels(*(_segments(energy, frames) for energy in (products, truth, whole)))
+        total = total + (1.0 - scale_free) * _mean(levels, counted)
+    if scale_free > 0.0:
+        ratios = _si_sdr(*(energy.sum(dim=1, keepdim=True) for energy in (products, truth, whole)))
+        total = total - scale_free * _mean(ratios, counted)
+    return total
+
+
+def _levels(products: Tensor, truth: Tensor, whole: Tensor) -> Tensor:
+    """The error's level against the mixture's, dB, flat and white: (batch, segments, parts, 2)."""
+    error = (products[..., :2] - 2.0 * products[..., 2:] + truth).clamp_min(0.0)
+    reference = whole + 1e-3 * whole.mean(dim=1, keepdim=True) + 1e-9
+    return 10.0 * torch.log10(error / reference + floor(truth / reference))
+
+
+def _si_sdr(products: Tensor, truth: Tensor, whole: Tensor) -> Tensor:
+    """SI-SDR, dB, as `rtsep.training.losses.si_sdr` has it: 0 where a part is silent. Shapes as `_levels`."""
+    energy, product = products[..., :2], products[..., 2:]
+    power = product.square() / (truth + NOTHING)
+    least = 1e-6 * energy + NOTHING
+    error = (energy - power).clamp_min(0.0)
+    ratio = 10.0 * torch.log10((power + least) / (error + NEARLY_PERFECT * power + least))
+    return torch.where(truth > SILENT * whole + NOTHING, ratio, 0.0)
+
+
+def _mean(values: Tensor, counted: Tensor) -> Tensor:
+    """Of (batch, segments, parts, 2), flat and white, over what counts."""
+    joined = (1.0 - WHITE_SHARE) * values[..., 0] + WHITE_SHARE * values[..., 1]
+    return (joined * counted.unsqueeze(1)).sum() / (counted.sum() * values.shape[1])
 
 
 def floor(share: Tensor) -> Tensor:
@@ -211,7 +254,7 @@ def _energy(power: Tensor, weights: Tensor) -> Tensor:
 
 
 def _segments(energy: Tensor, frames: int) -> Tensor:
-    """Sum (batch, time, parts, 2) over runs of `frames`; what does not fill a run at the end is left out."""
-    batch, time, parts, _ = energy.shape
+    """Sum (batch, time, parts, kinds) over runs of `frames`; a shorter rest at the end is left out."""
+    batch, time, parts, kinds = energy.shape
     whole = max(time // frames, 1)
-    return energy[:, : whole * frames].reshape(batch, whole, -1, parts, 2).sum(dim=2)
+    return energy[:, : whole * frames].reshape(batch, whole, -1, parts, kinds).sum(dim=2)

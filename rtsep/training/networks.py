@@ -82,7 +82,10 @@ def make_objective(config: TrainConfig, network: TrainableNetwork, autocast: Aut
     if decides_masks(config, network):
         masks = masks_of(network)
         assert masks is not None
-        return cast(Objective[object], MaskObjective(masks, autocast, config.optimiser.windows))
+        return cast(
+            Objective[object],
+            MaskObjective(masks, autocast, config.optimiser.windows, config.loss.scale_free),
+        )
     terms = config.loss.terms() or {"l1": 1.0}
     rate, stems = network.spec.sample_rate, network.spec.stems
     return cast(Objective[object], WaveformObjective(terms, config.loss.vocals, rate, autocast, stems))

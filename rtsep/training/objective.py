@@ -72,14 +72,22 @@ class MaskObjective:
         network: whose windows and bands the sums are for; a copy is kept.
         autocast: around the network.
         windows: synthesis windows that examples take by turns; the network's own if none.
+        scale_free: how much of the loss is SI-SDR.
     """
 
     unit = " dB"
 
-    def __init__(self, network: MaskNetwork, autocast: Autocast, windows: tuple[int, ...] = ()) -> None:
+    def __init__(
+        self,
+        network: MaskNetwork,
+        autocast: Autocast,
+        windows: tuple[int, ...] = (),
+        scale_free: float = 0.0,
+    ) -> None:
         frozen = copy.deepcopy(network).cpu().requires_grad_(False)
         self._extract = StatisticsExtractor(frozen, windows)
         self._autocast = autocast
+        self._scale_free = scale_free
         c = network.config
         self._segment = round(c.sample_rate / (c.hop * c.phases))
         self._vocals = vocals_of(network.spec.stems)
@@ -104,7 +112,7 @@ class MaskObjective:
         assert masks is not None
         with self._autocast():
             logits = masks.decide_phase(batch.features)
-        return mask_loss(logits, batch, self._segment, self._vocals)
+        return mask_loss(logits, batch, self._segment, self._vocals, self._scale_free)
 
     def begin(self, network: nn.Module, batches: Sequence[Statistics]) -> None:
         """Start from the data's own mean and spread of every band; both are then learnt on."""

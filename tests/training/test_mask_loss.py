@@ -10,11 +10,12 @@ from torch import Tensor
 
 from rtsep.training.mask_loss import (
     FAINT,
+    NEARLY_PERFECT,
     SILENT_FLOOR,
     SOUNDING_FLOOR,
     WHITE_SHARE,
-    _BandError,
-    band_error,
+    _BandProducts,
+    band_products,
     loss,
 )
 from rtsep.training.statistics import Statistics
@@ -83,6 +84,66 @@ def plain_loss(logits: Tensor, s: Statistics, frames: int) -> Tensor:
     return total / count
 
 
+def plain_si_sdr(logits: Tensor, s: Statistics) -> Tensor:
+    """Mean over examples and known parts (vocals twice) of minus SI-SDR over all frames, dB."""
+    x, cross, target, groups = (v.double() for v in (s.mixture, s.cross, s.target, s.groups))
+    part_masks = torch.einsum("bps,btsck->btpck", groups, torch.softmax(logits.double(), dim=2))
+    spectrum = x.mean(dim=(1, 2))
+    white = 1.0 / (spectrum + 1e-4 * spectrum.mean(dim=1, keepdim=True) + 1e-12)
+    total, count = torch.zeros((), dtype=torch.float64), 0.0
+    for b in range(x.shape[0]):
+        for weights, share in ((torch.ones_like(white[b]), 1.0 - WHITE_SHARE), (white[b], WHITE_SHARE)):
+            for p in range(groups.shape[1]):
+                if groups[b, p].any():
+                    importance = 2.0 if groups[b, p, 0] else 1.0
+                    count += share * importance
+                    estimate = (part_masks[b, :, p] ** 2 * x[b] * weights).sum()
+                    along = (part_masks[b, :, p] * cross[b, :, p] * weights).sum()
+                    truth = (target[b, :, p] * weights).sum()
+                    if truth == 0.0:
+                        continue
+                    good = along**2 / truth
+                    # What is orthogonal to the truth has an SI-SDR of -60 dB and no less.
+                    least = 1e-6 * estimate
+                    ratio = (good + least) / (estimate - good + NEARLY_PERFECT * good + least)
+                    total = total - share * importance * 10.0 * torch.log10(ratio)
+    return total / count
+
+
+@pytest.mark.parametrize("groups", [FOUR, INSIDE, TWO], ids=["four", "inside", "two"])
+@pytest.mark.parametrize("scale_free", [1.0, 0.3])
+@pytest.mark.parametrize("silent", [(), (1,)])
+def test_with_a_free_scale_value_and_gradient_equal_the_plain_ones(
+    groups: Tensor, scale_free: float, silent: tuple[int, ...]
+) -> None:
+    statistics = make_statistics(groups, silent=silent)
+    logits = make_logits().requires_grad_()
+    value = loss(logits, statistics, FRAMES, scale_free=scale_free)
+    value.backward()
+    plain = make_logits().double().requires_grad_()
+    expected = scale_free * plain_si_sdr(plain, statistics)
+    expected = expected + (1.0 - scale_free) * plain_loss(plain, statistics, FRAMES)
+    expected.backward()
+    assert float(value.detach()) == pytest.approx(float(expected.detach()), abs=1e-3)
+    assert logits.grad is not None and plain.grad is not None
+    torch.testing.assert_close(logits.grad.double(), plain.grad, rtol=5e-3, atol=2e-5)
+
+
+def test_a_free_scale_does_not_ask_how_loud_an_estimate_is() -> None:
+    """Half of a part, all over, is as good as all of it; the error's level says otherwise."""
+    statistics = make_statistics(TWO, silent=(1,))
+    loud, soft = torch.zeros(SHAPE), torch.zeros(SHAPE)
+    loud[:, :, 0] = 20.0
+    voice = Statistics(
+        **{n: getattr(statistics, n) for n in Statistics.__dataclass_fields__ if n != "groups"},
+        groups=statistics.groups * torch.tensor([1.0, 0, 0, 0]).view(1, 4, 1),
+    )
+    free = [float(loss(logits, voice, FRAMES, scale_free=1.0)) for logits in (loud, soft)]
+    assert free[0] == pytest.approx(free[1], abs=0.01) and free[0] == pytest.approx(-30.0, abs=0.1)
+    levels = [float(loss(logits, voice, FRAMES)) for logits in (loud, soft)]
+    assert levels[0] < levels[1] - 1.0
+
+
 @pytest.mark.parametrize("groups", [FOUR, INSIDE, TWO], ids=["four", "inside", "two"])
 @pytest.mark.parametrize("frames", [FRAMES, 100])
 def test_value_and_gradient_equal_the_plain_ones(groups: Tensor, frames: int) -> None:
@@ -147,8 +208,9 @@ def test_frames_beyond_the_last_whole_segment_have_no_gradient() -> None:
     assert not logits.grad[:, 10:].any()
 
 
+@pytest.mark.parametrize("scale_free", [0.0, 1.0])
 @pytest.mark.parametrize("scale", [0.0, 50.0, 1000.0])
-def test_masks_however_hard_and_silence_stay_finite(scale: float) -> None:
+def test_masks_however_hard_and_silence_stay_finite(scale: float, scale_free: float) -> None:
     statistics = make_statistics(FOUR)
     silent = Statistics(
         **{n: torch.zeros_like(getattr(statistics, n)) for n in Statistics.__dataclass_fields__}
@@ -156,7 +218,7 @@ def test_masks_however_hard_and_silence_stay_finite(scale: float) -> None:
     silent.groups.copy_(statistics.groups)
     for s in (statistics, silent):
         logits = make_logits(scale=scale).requires_grad_()
-        value = loss(logits, s, FRAMES)
+        value = loss(logits, s, FRAMES, scale_free=scale_free)
         value.backward()
         assert torch.isfinite(value)
         assert logits.grad is not None and torch.isfinite(logits.grad).all()
@@ -176,9 +238,9 @@ def test_a_gpus_way_gives_the_same(groups: Tensor) -> None:
     statistics = make_statistics(groups)
     weights = 0.1 + torch.rand(SHAPE[0], SHAPE[-1], generator=torch.Generator().manual_seed(3))
     compiled, plain = make_logits().requires_grad_(), make_logits().requires_grad_()
-    upstream = torch.randn(*SHAPE[:3], 2, generator=torch.Generator().manual_seed(4))
-    one = _BandError.apply(compiled, statistics, weights)
-    other = band_error(plain, statistics, weights)
+    upstream = torch.randn(*SHAPE[:3], 4, generator=torch.Generator().manual_seed(4))
+    one = _BandProducts.apply(compiled, statistics, weights)
+    other = band_products(plain, statistics, weights)
     torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
     (one * upstream).sum().backward()
     (other * upstream).sum().backward()
