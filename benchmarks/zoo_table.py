@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 import rtsep
 from benchmarks.machine import RESULTS, write
 from benchmarks.zoo import cut, losses
+from rtsep.evaluation.bsseval import RATIOS, bsseval
 from rtsep.evaluation.oracles import irm
 from rtsep.separators.network import CausalNetwork
 from rtsep.separators.registry import ModelPackage, available, find_any
@@ -49,6 +50,9 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs/zoo"), help="where benchmarks.zoo left them")
     parser.add_argument("--start", type=float, default=165.0, help="of the excerpt, in seconds")
     parser.add_argument("--seconds", type=float, default=60.0, help="of the excerpt")
+    parser.add_argument(
+        "--bss", action="store_true", help="SDR, ISR, SIR and SAR of the runs, by museval: slow"
+    )
     parser.add_argument("--json", type=Path, default=RESULTS / "zoo.json")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -66,11 +70,13 @@ def main() -> None:
         if not (config.output / config.name / CHECKPOINT).exists():
             print(f"{file}: not trained yet (python -m benchmarks.zoo {file})")
             continue
-        rows.append(score_run(config, excerpt))
+        rows.append(score_run(config, excerpt, arguments.bss))
         print(line(rows[-1]), flush=True)
     settings = {"start": arguments.start, "seconds": arguments.seconds}
     write(arguments.json, {**settings, "rows": rows})
     print(*table(rows), sep="\n")
+    if arguments.bss:
+        print("", *bss_table(rows), sep="\n")
 
 
 def bound(track: Track) -> dict[str, Any]:
@@ -105,7 +111,7 @@ def score_model(name: str, track: Track) -> dict[str, Any]:
     }
 
 
-def score_run(config: TrainConfig, track: Track) -> dict[str, Any]:
+def score_run(config: TrainConfig, track: Track, bss: bool = False) -> dict[str, Any]:
     """What a training run has come to."""
     trainer = Trainer(config, lambda line: None)
     trainer.load()
@@ -115,8 +121,10 @@ def score_run(config: TrainConfig, track: Track) -> dict[str, Any]:
         with torch.no_grad():
             return np.asarray(separate(network, torch.from_numpy(mix)).numpy(), dtype=np.float32)
 
+    ratios = {"bss": bss_ratios(run, track)} if bss else {}
     return {
         "system": config.name,
+        **ratios,
         "status": "live" if isinstance(network, CausalNetwork) else "files",
         "parameters": sum(p.numel() for p in network.parameters()),
         "learnt": trainer.step * config.optimiser.batch * config.optimiser.seconds,
@@ -136,6 +144,17 @@ def score(system: Separate, tracks: list[Track], known: Any) -> dict[str, Any]:
     kept = {name: round(value, 2) for name, value in scores.items() if name not in left_out}
     audio = sum(track.samples for track in tracks) / RATE
     return {**kept, "seconds_per_second": round(spent / audio, 3)}
+
+
+def bss_ratios(system: Separate, track: Track) -> dict[str, float]:
+    """BSSEval v4: of each ratio, the mean over the stems of the median over the seconds."""
+    truth = {s: track.stems[s].T / np.float32(32768.0) for s in STEMS}
+    estimates = system(np.sum(list(truth.values()), axis=0))
+    found = bsseval(truth, dict(zip(STEMS, estimates, strict=True)), RATE)
+    return {
+        ratio: round(float(np.mean([np.nanmedian(found.frames(stem)[ratio]) for stem in STEMS])), 2)
+        for ratio in RATIOS
+    }
 
 
 def mean(row: dict[str, Any]) -> float:
@@ -166,6 +185,16 @@ def table(rows: list[dict[str, Any]]) -> Iterator[str]:
     yield "|---|---|---|---|---|---|---|---|---|---|"
     for row in sorted(rows, key=lambda row: (-mean(row), row["system"])):
         yield line(row)
+
+
+def bss_table(rows: list[dict[str, Any]]) -> Iterator[str]:
+    """Of the rows that have them, the columns of SCSU 2021's tables."""
+    yield "| system | parameters | SDR | SAR | SIR | ISR |"
+    yield "|---|---|---|---|---|---|"
+    for row in rows:
+        if "bss" in row:
+            cells = " | ".join(f"{row['bss'][ratio]:.2f}" for ratio in ("sdr", "sar", "sir", "isr"))
+            yield f"| `{row['system']}` | {row['parameters'] / 1e6:.2f} M | {cells} |"
 
 
 if __name__ == "__main__":
