@@ -29,6 +29,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
+from rtsep.separators.levels import as_loud_as
 from rtsep.separators.offline_network import OfflineNetwork
 from rtsep.separators.resampling import Resampler
 from rtsep.spec import STEMS
@@ -404,14 +405,8 @@ class MetaTasNet(OfflineNetwork):
         return stems.unflatten(0, (batch, channels)).transpose(1, 2)
 
     def forward(self, mix: Tensor) -> Tensor:
-        """(channels, samples) to (stems, channels, samples), their sum as loud as the mixture.
-
-        No loss here knows a level or a sign, and the decoder learns any. The masks sum to one, so one factor
-        sets all stems right: the one with which their sum comes nearest to the mixture.
-        """
-        stems = self.estimate(mix.unsqueeze(0))[0]
-        whole = stems.sum(dim=0)
-        return stems * ((whole * mix).sum() / whole.square().sum().clamp_min(1e-20))
+        """(channels, samples) to (stems, channels, samples), their sum as loud as the mixture."""
+        return as_loud_as(mix, self.estimate(mix.unsqueeze(0))[0])
 
     @torch.no_grad()
     def begin(self, mixes: Tensor) -> None:

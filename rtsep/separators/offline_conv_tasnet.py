@@ -20,6 +20,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from rtsep.separators.encoders import EncodingConfig, ideal_ratio_stems, make_codec
+from rtsep.separators.levels import as_loud_as
 from rtsep.separators.offline_network import OfflineNetwork
 from rtsep.spec import STEMS
 
@@ -133,6 +134,10 @@ class OfflineConvTasNet(OfflineNetwork):
         masks = torch.sigmoid(logits) if c.mask == "sigmoid" else torch.relu(logits)
         masked = masks.unflatten(1, (len(c.stems), channels, c.filters)) * features.unsqueeze(1)
         return self.codec.decode(masked.flatten(0, 2), samples).unflatten(0, masked.shape[:3])
+
+    def forward(self, mix: Tensor) -> Tensor:
+        """(channels, samples) to (stems, channels, samples), their sum as loud as the mixture."""
+        return as_loud_as(mix, self.estimate(mix.unsqueeze(0))[0])
 
     @torch.no_grad()
     def ideal_ratio_stems(self, stems: NDArray[np.float64], alpha: float) -> NDArray[np.float64]:
