@@ -24,6 +24,7 @@ import rtsep
 from benchmarks.machine import RESULTS, write
 from benchmarks.zoo import cut, losses
 from rtsep.evaluation.bsseval import RATIOS, bsseval
+from rtsep.evaluation.metrics import sounding_chunks
 from rtsep.evaluation.oracles import irm
 from rtsep.separators.network import CausalNetwork
 from rtsep.separators.registry import ModelPackage, available, find_any
@@ -147,14 +148,16 @@ def score(system: Separate, tracks: list[Track], known: Any) -> dict[str, Any]:
 
 
 def bss_ratios(system: Separate, track: Track) -> dict[str, float]:
-    """BSSEval v4: of each ratio, the mean over the stems of the median over the seconds."""
+    """BSSEval v4: of each ratio, the mean over stems of the median over the seconds in which one sounds."""
     truth = {s: track.stems[s].T / np.float32(32768.0) for s in STEMS}
     estimates = system(np.sum(list(truth.values()), axis=0))
     found = bsseval(truth, dict(zip(STEMS, estimates, strict=True)), RATE)
-    return {
-        ratio: round(float(np.mean([np.nanmedian(found.frames(stem)[ratio]) for stem in STEMS])), 2)
-        for ratio in RATIOS
-    }
+    medians: dict[str, list[float]] = {ratio: [] for ratio in RATIOS}
+    for stem in STEMS:
+        sounding = sounding_chunks(truth[stem], RATE)
+        for ratio, values in found.frames(stem).items():
+            medians[ratio].append(float(np.nanmedian(values[: len(sounding)][sounding[: len(values)]])))
+    return {ratio: round(float(np.mean(values)), 2) for ratio, values in medians.items()}
 
 
 def mean(row: dict[str, Any]) -> float:
