@@ -10,6 +10,7 @@ import pytest
 
 from rtsep.io import devices
 from rtsep.io.patience import TooLateError, within
+from rtsep.io.portaudio import _bounded
 from rtsep.spec import DeviceError
 
 
@@ -40,6 +41,18 @@ def test_what_it_raises_is_raised_to_the_caller() -> None:
 def test_what_does_not_come_back_is_left(stuck: threading.Event) -> None:
     with pytest.raises(TooLateError, match="waiting has not come back after 0.05 s"):
         within(0.05, stuck.wait, "waiting")
+
+
+def test_a_device_that_refuses_to_close_has_come_back() -> None:
+    def refuse() -> None:
+        raise devices.load_portaudio().PortAudioError("Internal PortAudio error")
+
+    assert _bounded(refuse)
+
+
+def test_a_device_that_never_closes_is_said(stuck: threading.Event, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rtsep.io.portaudio._PATIENCE_SECONDS", 0.05)
+    assert not _bounded(stuck.wait)
 
 
 @pytest.fixture
