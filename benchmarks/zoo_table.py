@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 import rtsep
 from benchmarks.machine import RESULTS, write
+from benchmarks.pareto import read_models
 from benchmarks.zoo import cut, losses
 from rtsep.evaluation.bsseval import RATIOS, bsseval, on_16_bits
 from rtsep.evaluation.oracles import irm
@@ -37,7 +38,6 @@ from rtsep.training.scores import score_tracks
 
 ROOT = Path(__file__).parents[1]
 TAKEN_FOR = {"percussive": "drums", "centre": "vocals", "foreground": "vocals"}
-SHIPPED = ("fast", "live", "convtasnet", "studio", "reference")
 RATE = 44100
 
 Audio = NDArray[np.float32]
@@ -61,7 +61,8 @@ def main() -> None:
     excerpt = cut(tracks[0], round(arguments.start * RATE), round(arguments.seconds * RATE))
     rows = [bound(excerpt)]
     built_in = [package.name for package in available() if package.built_in]
-    for name in (*SHIPPED, *built_in):
+    shipped = [package.name for package in read_models(ROOT / "models")]
+    for name in (*shipped, *built_in):
         rows.append(score_model(name, excerpt))
         print(line(rows[-1]), flush=True)
     for file in arguments.configs:

@@ -43,6 +43,8 @@ def ask(task: str, **request: Any) -> dict[str, Any]:
     lines = done.stdout.splitlines()
     if done.returncode or not lines:
         last = (done.stderr.strip().splitlines() or ["nothing was said"])[-1]
+        # Results are kept and shown to others: where this environment lies is no part of them.
+        last = last.replace(f"{sys.prefix}{os.sep}", "")
         raise RtsepError(f"measuring {request.get('model', task)} failed: {last}")
     answer: dict[str, Any] = json.loads(lines[-1])
     return answer

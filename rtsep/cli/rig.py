@@ -108,21 +108,26 @@ def _inputs(devices: list[Device], audio: dict[str, Any]) -> int | None:
 
 def _decks(channels: int | None) -> dict[str, Any]:
     """The table of two decks; empty for one: all that an input of fewer than four channels serves."""
+    from rtsep.engine.options import usual_inputs
+
     if channels is not None and channels < 4:
         return {}
     if _number("Decks, each with a stereo input of its own", 1, 1, 2) == 1:
         return {}
     inputs = [_pair(deck, channels) for deck in (1, 2)]
-    return {"count": 2, "inputs": inputs} if inputs != [[1, 2], [3, 4]] else {"count": 2}
+    usual = all(pair == usual_inputs(deck) for deck, pair in enumerate(inputs, start=1))
+    return {"count": 2} if usual else {"count": 2, "inputs": [list(pair) for pair in inputs]}
 
 
-def _pair(deck: int, channels: int | None) -> list[int]:
-    default = f"{2 * deck - 1},{2 * deck}"
+def _pair(deck: int, channels: int | None) -> tuple[int, int]:
+    from rtsep.engine.options import usual_inputs
+
+    default = ",".join(map(str, usual_inputs(deck)))
     while True:
         words = typer.prompt(f"Input channels of deck {deck}", default=default).replace(",", " ").split()
         pair = [int(word) for word in words if word.isdecimal()]
         if len(words) == len(pair) == 2 and all(1 <= channel <= (channels or 256) for channel in pair):
-            return pair
+            return pair[0], pair[1]
         typer.echo(
             f"  two channels{f' of {channels}' if channels else ''}, from 1, such as {default}, please"
         )

@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from rtsep.engine.offline import AnyModel, open_feed
 from rtsep.io.soundfiles import SoundReader, SoundWriter
 from rtsep.io.staging import StagedFolder
-from rtsep.spec import AudioFileError, UsageError
+from rtsep.spec import UsageError
 from rtsep.training.corpus import SUFFIXES
-from rtsep.training.distillation import FACTS, FORMAT, Distilled, Progress
+from rtsep.training.distillation import FACTS, FORMAT, Distilled, Progress, read_facts
 
 BASS, OTHER = "bass", "other"
 TAKEN_FOR_BASS = (BASS, "drums")
@@ -100,16 +100,11 @@ def _estimates(model: AnyModel, reader: SoundReader) -> Iterator[NDArray[np.floa
 
 
 def _done(teacher: str, folder: Path) -> Distilled | None:
-    path = folder / FACTS
-    try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
-        whose, bass_from, seconds = facts["teacher"], facts.get("bass_from"), facts["seconds"]
-    except FileNotFoundError:
-        if folder.exists():
-            raise AudioFileError(f"{folder}: is there already, and not from a teacher") from None
+    facts = read_facts(folder, ("teacher", "seconds"))
+    if facts is None:
         return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise AudioFileError(f"{path}: is not as a teacher leaves it: {type(error).__name__}") from None
-    if (whose, bass_from) != (teacher, OTHER):
-        raise UsageError(f"{folder} was made otherwise, by {whose}; choose another folder for this")
-    return Distilled(folder, None, True, False, seconds)
+    if (facts["teacher"], facts.get("bass_from")) != (teacher, OTHER):
+        raise UsageError(
+            f"{folder} was made otherwise, by {facts['teacher']}; choose another folder for this"
+        )
+    return Distilled(folder, None, True, False, facts["seconds"])

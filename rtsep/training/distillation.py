@@ -282,24 +282,38 @@ def distill(
     return Distilled(folder, confidence, kept, True, frames / rate)
 
 
-def _done(teacher: Teacher, folder: Path, least: float | None) -> Distilled | None:
-    """What an earlier run has made of a song; None where there is something to do."""
+def read_facts(folder: Path, needed: Sequence[str]) -> dict[str, Any] | None:
+    """What a teacher has left beside a track's stems; None where there is no folder.
+
+    Raises:
+        AudioFileError: when the folder is nobody's, or its facts are damaged or lack one of these.
+    """
     path = folder / FACTS
     try:
         facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        whose, kept = facts["teacher"], facts["kept"]
-        confidence, seconds = facts["confidence_db"], facts["seconds"]
+        if missing := [name for name in needed if name not in facts]:
+            raise KeyError(*missing)
+        return facts
     except FileNotFoundError:
         if folder.exists():
             raise AudioFileError(f"{folder}: is there already, and not from a teacher") from None
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise AudioFileError(f"{path}: is not as a teacher leaves it: {type(error).__name__}") from None
+
+
+def _done(teacher: Teacher, folder: Path, least: float | None) -> Distilled | None:
+    """What an earlier run has made of a song; None where there is something to do."""
+    needed = ("teacher", "kept", "confidence_db", "seconds")
+    facts = read_facts(folder, needed)
+    if facts is None:
+        return None
+    whose, kept, confidence, seconds = (facts[name] for name in needed)
     if whose != teacher.name:
         raise UsageError(f"{folder} was made by the teacher {whose}; choose another folder for this one")
     if not kept and (least is None or confidence >= least):
         # It was left out by a stricter measure; nothing but this lies there.
-        path.unlink()
+        (folder / FACTS).unlink()
         folder.rmdir()
         return None
     return Distilled(folder, confidence, kept, False, seconds)
