@@ -13,6 +13,7 @@ fi
 export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1
 pip=("$python" -m pip install --quiet --quiet -c constraints.txt)
 echo "Installing rtsep[$extra] into $venv (the first time takes some minutes)"
-# The build tools come first and pinned: a build environment of pip's own would take whatever is newest.
-"${pip[@]}" hatchling editables
+# The build tools come first and pinned: a build environment of pip's own would take whatever is newest. Some
+# dependencies come as sources, and the setuptools of an older venv cannot build wheels of them.
+"${pip[@]}" hatchling editables setuptools
 "${pip[@]}" --no-build-isolation -e ".[$extra]"
