@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import importlib
-import sys
 from collections.abc import Callable
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import torch
 
 from rtsep.bench.memory import peak_megabytes
+from rtsep.bench.stand_ins import load_torchaudio, load_torchcodec
 from rtsep.bench.timing import cost, pin, repeat, summary
 from rtsep.separators.catalogue import build
 from rtsep.spec import BackendError
@@ -59,6 +58,8 @@ def hs_tasnet_full(hops: int, seconds: float) -> dict[str, Any]:
 def hs_tasnet_pypi(hops: int, seconds: float) -> dict[str, Any]:
     """P. Wang's implementation: its own streaming step over its own hop."""
     _prepare()
+    load_torchaudio()
+    load_torchcodec()
     peer = importlib.import_module("hs_tasnet")
     network = peer.HSTasNet(small=True).eval()
     hop = int(network.overlap_len)
@@ -72,11 +73,7 @@ def hs_tasnet_pypi(hops: int, seconds: float) -> dict[str, Any]:
 
 def openunmix(hops: int, seconds: float) -> dict[str, Any]:
     """The openunmix package: four networks of umxhq's sizes, and one Wiener iteration."""
-    try:
-        importlib.import_module("torchaudio")
-    except (ImportError, OSError):
-        # It reads and resamples files, which is not done here, and its wheels fit one build of torch each.
-        sys.modules["torchaudio"] = ModuleType("torchaudio")
+    load_torchaudio()
     model = importlib.import_module("openunmix.model")
     networks = {
         stem: model.OpenUnmix(nb_bins=2049, nb_channels=2, hidden_size=512, max_bin=1487)
@@ -88,6 +85,7 @@ def openunmix(hops: int, seconds: float) -> dict[str, Any]:
 
 def demucs(hops: int, seconds: float) -> dict[str, Any]:
     """The demucs package: HTDemucs of its published sizes."""
+    load_torchaudio()
     model = importlib.import_module("demucs.htdemucs")
     network = model.HTDemucs(sources=["drums", "bass", "other", "vocals"], samplerate=RATE, segment=seconds)
     return _whole(network.eval(), seconds)

@@ -227,6 +227,8 @@ class LossConfig(Strict):
         vocals: how much a part with vocals counts against one without.
         scale_free: how much of objective "masks" is SI-SDR over whole excerpts; the rest is the level of the
             error, second by second.
+        silent_parts: how much is added to objective "masks" for what is given to silent parts: SI-SDR says
+            nothing of them.
     """
 
     objective: Literal["auto", "masks", "waveform"] = "auto"
@@ -243,22 +245,23 @@ class LossConfig(Strict):
     silence: float = Field(default=0.0, ge=0.0)
     vocals: float = Field(default=1.0, gt=0.0)
     scale_free: float = Field(default=0.0, ge=0.0, le=1.0)
+    silent_parts: float = Field(default=0.0, ge=0.0)
 
     @model_validator(mode="after")
     def _terms_are_of_the_waveform(self) -> Self:
-        if self.scale_free and (self.objective == "waveform" or self.terms()):
+        waveforms = self.objective == "waveform" or bool(self.terms())
+        if self.scale_free and waveforms:
             raise ValueError("scale_free is of objective 'masks'; with waveforms say si_sdr")
+        if self.silent_parts and waveforms:
+            raise ValueError("silent_parts is of objective 'masks'; with waveforms say silence")
         if self.objective == "masks" and (self.terms() or self.vocals != 1.0):
             raise ValueError("objective 'masks' has no terms to weigh; they are those of 'waveform'")
         return self
 
     def terms(self) -> dict[str, float]:
         """The terms that have a weight."""
-        return {
-            name: value
-            for name, value in self.model_dump(exclude={"objective", "vocals", "scale_free"}).items()
-            if value > 0.0
-        }
+        others = {"objective", "vocals", "scale_free", "silent_parts"}
+        return {name: value for name, value in self.model_dump(exclude=others).items() if value > 0.0}
 
 
 class ComputeConfig(Strict):

@@ -32,6 +32,8 @@ FAINT = 0.02
 WHITE_SHARE = 0.25
 NEARLY_PERFECT = 1e-3
 """Share of a part's energy that its error may have for nothing when the scale is free: SDR beyond 30 dB."""
+NEARLY_SILENT = 1e-2
+"""Share of the mixture below which nothing is won by what else is kept out of a silent part: 20 dB."""
 SILENT = 1e-5
 """Share of the mixture below which a part has no SDR."""
 LOWEST = np.float32(-30.0)
@@ -183,7 +185,12 @@ def importance(groups: Tensor, vocals: int | None, weight: float) -> Tensor:
 
 
 def loss(
-    logits: Tensor, statistics: Statistics, frames: int, vocals: int | None = 0, scale_free: float = 0.0
+    logits: Tensor,
+    statistics: Statistics,
+    frames: int,
+    vocals: int | None = 0,
+    scale_free: float = 0.0,
+    silent_parts: float = 0.0,
 ) -> Tensor:
     """Mean over known parts of how far their estimates are off, in dB. Parts with vocals count twice.
 
@@ -195,6 +202,8 @@ def loss(
         scale_free: how much of the loss is negative SI-SDR over whole excerpts; the rest is the error's level
             against the mixture's, second by second. A network that cannot tell makes a squared error least
             by giving little; SI-SDR does not ask how loud an estimate is.
+        silent_parts: how much is added for what silent parts are given, second by second: SI-SDR says nothing
+            of them, so that with it alone a voice that is heard where none is would cost nothing.
     """
     x = statistics.mixture
     whiteness = x.mean(dim=(1, 2))
@@ -209,9 +218,11 @@ def loss(
     truth = _energy(statistics.target, weights)
     counted = importance(statistics.groups, vocals, 2.0)
     total = logits.new_zeros((), dtype=torch.float32)
+    by_second = [_segments(energy, frames) for energy in (products, truth, whole)]
     if scale_free < 1.0:
-        levels = _levels(*(_segments(energy, frames) for energy in (products, truth, whole)))
-        total = total + (1.0 - scale_free) * _mean(levels, counted)
+        total = total + (1.0 - scale_free) * _mean(_levels(*by_second), counted)
+    if silent_parts > 0.0:
+        total = total + silent_parts * _mean(_levels_of_silence(*by_second), counted)
     if scale_free > 0.0:
         ratios = _si_sdr(*(energy.sum(dim=1, keepdim=True) for energy in (products, truth, whole)))
         total = total - scale_free * _mean(ratios, counted)
@@ -220,9 +231,21 @@ def loss(
 
 def _levels(products: Tensor, truth: Tensor, whole: Tensor) -> Tensor:
     """The error's level against the mixture's, dB, flat and white: (batch, segments, parts, 2)."""
+    error, share = _shares(products, truth, whole)
+    return 10.0 * torch.log10(error + floor(share))
+
+
+def _levels_of_silence(products: Tensor, truth: Tensor, whole: Tensor) -> Tensor:
+    """The error's level above `NEARLY_SILENT`, dB, as far as a part is silent. Shapes as `_levels`."""
+    error, share = _shares(products, truth, whole)
+    return FAINT / (FAINT + share) * 10.0 * torch.log10(error / NEARLY_SILENT + 1.0)
+
+
+def _shares(products: Tensor, truth: Tensor, whole: Tensor) -> tuple[Tensor, Tensor]:
+    """Energy of the error and of the truth, as shares of the mixture's. Shapes as `_levels`."""
     error = (products[..., :2] - 2.0 * products[..., 2:] + truth).clamp_min(0.0)
     reference = whole + 1e-3 * whole.mean(dim=1, keepdim=True) + 1e-9
-    return 10.0 * torch.log10(error / reference + floor(truth / reference))
+    return error / reference, truth / reference
 
 
 def _si_sdr(products: Tensor, truth: Tensor, whole: Tensor) -> Tensor:

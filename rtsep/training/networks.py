@@ -84,7 +84,13 @@ def make_objective(config: TrainConfig, network: TrainableNetwork, autocast: Aut
         assert masks is not None
         return cast(
             Objective[object],
-            MaskObjective(masks, autocast, config.optimiser.windows, config.loss.scale_free),
+            MaskObjective(
+                masks,
+                autocast,
+                config.optimiser.windows,
+                config.loss.scale_free,
+                config.loss.silent_parts,
+            ),
         )
     terms = config.loss.terms() or {"l1": 1.0}
     rate, stems = network.spec.sample_rate, network.spec.stems

@@ -73,6 +73,7 @@ class MaskObjective:
         autocast: around the network.
         windows: synthesis windows that examples take by turns; the network's own if none.
         scale_free: how much of the loss is SI-SDR.
+        silent_parts: how much is added for what silent parts are given.
     """
 
     unit = " dB"
@@ -83,11 +84,12 @@ class MaskObjective:
         autocast: Autocast,
         windows: tuple[int, ...] = (),
         scale_free: float = 0.0,
+        silent_parts: float = 0.0,
     ) -> None:
         frozen = copy.deepcopy(network).cpu().requires_grad_(False)
         self._extract = StatisticsExtractor(frozen, windows)
         self._autocast = autocast
-        self._scale_free = scale_free
+        self._scale_free, self._silent_parts = scale_free, silent_parts
         c = network.config
         self._segment = round(c.sample_rate / (c.hop * c.phases))
         self._vocals = vocals_of(network.spec.stems)
@@ -112,7 +114,7 @@ class MaskObjective:
         assert masks is not None
         with self._autocast():
             logits = masks.decide_phase(batch.features)
-        return mask_loss(logits, batch, self._segment, self._vocals, self._scale_free)
+        return mask_loss(logits, batch, self._segment, self._vocals, self._scale_free, self._silent_parts)
 
     def begin(self, network: nn.Module, batches: Sequence[Statistics]) -> None:
         """Start from the data's own mean and spread of every band; both are then learnt on."""

@@ -11,6 +11,7 @@ from torch import Tensor
 from rtsep.training.mask_loss import (
     FAINT,
     NEARLY_PERFECT,
+    NEARLY_SILENT,
     SILENT_FLOOR,
     SOUNDING_FLOOR,
     WHITE_SHARE,
@@ -108,6 +109,59 @@ def plain_si_sdr(logits: Tensor, s: Statistics) -> Tensor:
                     ratio = (good + least) / (estimate - good + NEARLY_PERFECT * good + least)
                     total = total - share * importance * 10.0 * torch.log10(ratio)
     return total / count
+
+
+def plain_silence(logits: Tensor, s: Statistics, frames: int) -> Tensor:
+    """As `plain_loss`, of the error's level above one hundredth of the mixture, where a part is silent."""
+    x, cross, target, groups = (v.double() for v in (s.mixture, s.cross, s.target, s.groups))
+    part_masks = torch.einsum("bps,btsck->btpck", groups, torch.softmax(logits.double(), dim=2))
+    error = part_masks**2 * x.unsqueeze(2) - 2.0 * part_masks * cross + target
+    spectrum = x.mean(dim=(1, 2))
+    white = 1.0 / (spectrum + 1e-4 * spectrum.mean(dim=1, keepdim=True) + 1e-12)
+    total, count = torch.zeros((), dtype=torch.float64), 0.0
+    for b in range(x.shape[0]):
+        segments = [slice(n * frames, (n + 1) * frames) for n in range(max(x.shape[1] // frames, 1))]
+        for weights, share in ((torch.ones_like(white[b]), 1.0 - WHITE_SHARE), (white[b], WHITE_SHARE)):
+            own = [(x[b, cut] * weights).sum() for cut in segments]
+            average = sum(own) / len(own)
+            for cut, level in zip(segments, own, strict=True):
+                reference = level + 1e-3 * average + 1e-9
+                for p in range(groups.shape[1]):
+                    if groups[b, p].any():
+                        importance = 2.0 if groups[b, p, 0] else 1.0
+                        wrong = (error[b, cut, p] * weights).sum() / reference
+                        sounds = (target[b, cut, p] * weights).sum() / reference
+                        silence = FAINT / (FAINT + sounds)
+                        total = total + share * importance * silence * 10.0 * torch.log10(
+                            1.0 + wrong / NEARLY_SILENT
+                        )
+                        count += share * importance
+    return total / count
+
+
+@pytest.mark.parametrize("groups", [FOUR, INSIDE, TWO], ids=["four", "inside", "two"])
+@pytest.mark.parametrize("silent", [(), (0,), (1,)])
+def test_what_silent_parts_are_given_is_added_as_written_out(groups: Tensor, silent: tuple[int, ...]) -> None:
+    statistics = make_statistics(groups, silent=silent)
+    logits = make_logits().requires_grad_()
+    value = loss(logits, statistics, FRAMES, scale_free=1.0, silent_parts=0.5)
+    value.backward()
+    plain = make_logits().double().requires_grad_()
+    expected = plain_si_sdr(plain, statistics) + 0.5 * plain_silence(plain, statistics, FRAMES)
+    expected.backward()
+    assert float(value.detach()) == pytest.approx(float(expected.detach()), abs=1e-3)
+    assert logits.grad is not None and plain.grad is not None
+    torch.testing.assert_close(logits.grad.double(), plain.grad, rtol=5e-3, atol=2e-5)
+
+
+def test_a_voice_where_none_sings_costs_what_a_free_scale_lets_pass() -> None:
+    statistics = make_statistics(TWO, silent=(0,))
+    heard, kept_out = torch.zeros(SHAPE), torch.zeros(SHAPE)
+    kept_out[:, :, 0] = -20.0
+    free = [float(loss(x, statistics, FRAMES, scale_free=1.0)) for x in (heard, kept_out)]
+    asked = [float(loss(x, statistics, FRAMES, scale_free=1.0, silent_parts=1.0)) for x in (heard, kept_out)]
+    assert free[0] == pytest.approx(free[1], abs=0.01)
+    assert asked[1] == pytest.approx(free[1], abs=0.01) and asked[0] > free[0] + 5.0
 
 
 @pytest.mark.parametrize("groups", [FOUR, INSIDE, TWO], ids=["four", "inside", "two"])
@@ -208,9 +262,11 @@ def test_frames_beyond_the_last_whole_segment_have_no_gradient() -> None:
     assert not logits.grad[:, 10:].any()
 
 
-@pytest.mark.parametrize("scale_free", [0.0, 1.0])
+@pytest.mark.parametrize(("scale_free", "silent_parts"), [(0.0, 0.0), (1.0, 0.0), (1.0, 0.5)])
 @pytest.mark.parametrize("scale", [0.0, 50.0, 1000.0])
-def test_masks_however_hard_and_silence_stay_finite(scale: float, scale_free: float) -> None:
+def test_masks_however_hard_and_silence_stay_finite(
+    scale: float, scale_free: float, silent_parts: float
+) -> None:
     statistics = make_statistics(FOUR)
     silent = Statistics(
         **{n: torch.zeros_like(getattr(statistics, n)) for n in Statistics.__dataclass_fields__}
@@ -218,7 +274,7 @@ def test_masks_however_hard_and_silence_stay_finite(scale: float, scale_free: fl
     silent.groups.copy_(statistics.groups)
     for s in (statistics, silent):
         logits = make_logits(scale=scale).requires_grad_()
-        value = loss(logits, s, FRAMES, scale_free=scale_free)
+        value = loss(logits, s, FRAMES, scale_free=scale_free, silent_parts=silent_parts)
         value.backward()
         assert torch.isfinite(value)
         assert logits.grad is not None and torch.isfinite(logits.grad).all()
