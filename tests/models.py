@@ -25,6 +25,12 @@ ARCHITECTURES = ("band-split", "causal-lstm", "conv-tasnet", "hs-tasnet")
 IMPORTED = ("cadenza-tasnet",)
 """Those of others, whose stems do not."""
 
+STEPPED: tuple[tuple[str, str], ...] = (
+    *((architecture, backend) for architecture in ARCHITECTURES for backend in ("onnx", "torch")),
+    ("band-split", "fused"),
+)
+"""Each architecture with each backend that has a step of it."""
+
 _TINY: dict[str, dict[str, Any]] = {
     "band-split": {
         "analysis": 512,

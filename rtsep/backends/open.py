@@ -13,13 +13,25 @@ if TYPE_CHECKING:
     from rtsep.backends.batched import Precision
     from rtsep.backends.blocks import BlockRunner, BlockStream
 
-BACKENDS: tuple[str, ...] = ("onnx", "torch")
+BACKENDS: tuple[str, ...] = ("auto", "fused", "onnx", "torch")
+DEFAULT_BACKEND = "auto"
 DEVICES: tuple[str, ...] = ("cpu", "cuda")
+
+
+def fused_serves(package: ModelPackage) -> bool:
+    """Whether a model has a fused step: it is a causal band-split network, and its weights are there."""
+    files = package.manifest.files
+    return package.manifest.architecture == "band-split" and files is not None and files.weights is not None
+
+
+def stepping(package: ModelPackage, device: str = "cpu", precision: str = "fp32") -> str:
+    """What "auto" stands for, hop by hop: the fused step on the CPU where a model has one, else onnx."""
+    return "fused" if device == "cpu" and precision == "fp32" and fused_serves(package) else "onnx"
 
 
 def open_backend(
     package: ModelPackage,
-    backend: str = "onnx",
+    backend: str = DEFAULT_BACKEND,
     device: str = "cpu",
     threads: int = 1,
     batch: int = 1,
@@ -29,10 +41,11 @@ def open_backend(
 
     Args:
         package: the model; its files are taken as they are, see `ModelPackage.verify`.
-        backend: "onnx" or "torch". torch is imported only when it is asked for. Built-in methods have code
-            of their own, whatever this says.
+        backend: "fused", "onnx" or "torch"; "auto" is what `stepping` says. torch is imported only when it is
+            asked for. Built-in methods have code of their own, whatever this says.
         device: "cpu" or "cuda". What is asked for is what runs, or an error.
-        threads: CPU threads of one step; more than there are cores are as many as there are cores.
+        threads: CPU threads of one step; more than there are cores are as many as there are cores. A fused
+            step has one.
         batch: streams that one step serves, each with a state of its own.
         precision: "fp32", or "fp16" for the torch backend, which has it where the network holds it; the
             backend's `precision` then says which it is.
@@ -57,6 +70,14 @@ def open_backend(
         from rtsep.backends.builtin import CompiledBackend
 
         return CompiledBackend(package, device, batch)
+    if backend == "auto":
+        backend = stepping(package, device, precision)
+    if backend == "fused":
+        if precision != "fp32":
+            raise BackendError("the fused backend computes in fp32")
+        from rtsep.backends.fused import FusedBackend
+
+        return FusedBackend(package, device, batch)
     if backend == "onnx":
         if precision != "fp32":
             raise BackendError(

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtsep.backends.base import Backend
-from rtsep.backends.open import open_backend
+from rtsep.backends.open import DEFAULT_BACKEND, open_backend
 from rtsep.dsp.stft import StreamingISTFT, StreamingSTFT
 from rtsep.dsp.windows import asymmetric_pair
 from rtsep.separators.registry import DEFAULT_MODEL, ModelPackage, find
@@ -164,7 +164,7 @@ class Transforms:
 def open_stream(
     model: str | Path | ModelPackage = DEFAULT_MODEL,
     *,
-    backend: str = "onnx",
+    backend: str = DEFAULT_BACKEND,
     device: str = "cpu",
     threads: int = 1,
     decks: int = 1,
@@ -174,7 +174,7 @@ def open_stream(
 
     Args:
         model: a name, a folder, or a package that was found already; see `registry.find`.
-        backend: "onnx", or "torch", which alone imports torch.
+        backend: see `open_backend`; "torch" alone imports torch.
         device: "cpu" or "cuda"; never replaced by the other.
         threads: CPU threads of one step.
         decks: inputs that are separated at once.

@@ -42,7 +42,7 @@ def run(
     Args:
         models: names or folders.
         blocks: frames that the driver hands over at once.
-        backends: "onnx", "torch".
+        backends: "auto", "fused", "onnx", "torch".
         threads: CPU threads of a step; more than there are cores are as many as there are cores.
         seconds: of sound for each.
         device: "cpu" or "cuda".
@@ -58,10 +58,11 @@ def run(
         for backend in backends:
             for count in dict.fromkeys(useful(number) for number in threads):
                 with open_stream(package, backend=backend, device=device, threads=count) as stream:
+                    name = stream.backend.name
                     for block in blocks:
-                        label = f"{package.name}, {backend}, {count} threads, blocks of {block}"
+                        label = f"{package.name}, {name}, {count} threads, blocks of {block}"
                         say(label)
-                        facts = {"model": package.name, "backend": backend, "threads": count, "block": block}
+                        facts = {"model": package.name, "backend": name, "threads": count, "block": block}
                         rows.append({"label": label, **facts, **measure(stream, block, seconds)})
     result = Result(
         "deadline",

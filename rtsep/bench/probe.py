@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from rtsep.backends.open import DEFAULT_BACKEND
 from rtsep.bench.memory import peak_megabytes
 from rtsep.spec import RtsepError
 
@@ -53,7 +54,7 @@ def ask(task: str, **request: Any) -> dict[str, Any]:
 # -- tasks ---------------------------------------------------------------------------------------------
 
 
-def causal(model: str, hops: int, threads: int = 1, backend: str = "onnx") -> dict[str, Any]:
+def causal(model: str, hops: int, threads: int = 1, backend: str = DEFAULT_BACKEND) -> dict[str, Any]:
     """Steps of a stream, one after the other on one core: whole, and in their parts."""
     from rtsep.backends.stream import open_stream
     from rtsep.bench.timing import pin, repeat, summary

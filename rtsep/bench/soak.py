@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import fields
 from typing import Any
 
+from rtsep.backends.open import DEFAULT_BACKEND
 from rtsep.bench import pictures
 from rtsep.bench.record import Result, Tracked
 from rtsep.engine.options import EngineOptions
@@ -48,7 +49,7 @@ def run(
     minutes: float,
     *,
     block: int = 128,
-    backend: str = "onnx",
+    backend: str = DEFAULT_BACKEND,
     threads: int = 1,
     decks: int = 1,
     short: bool = False,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rtsep.backends.open import DEFAULT_BACKEND
 from rtsep.cli.errors import warn
 from rtsep.separators.registry import DEFAULT_MODEL
 from rtsep.spec import UsageError
@@ -85,7 +86,8 @@ def deadline(
         typer.Option(min=1, help="Frames handed over at once; may be repeated.  [default: 32 to 1024]"),
     ] = None,
     backend: Annotated[
-        list[str] | None, typer.Option(metavar="onnx|torch", help="May be repeated.  [default: onnx]")
+        list[str] | None,
+        typer.Option(metavar="auto|fused|onnx|torch", help="May be repeated.  [default: auto]"),
     ] = None,
     threads: Annotated[
         list[int] | None, typer.Option(min=1, help="CPU threads; may be repeated.  [default: 1]")
@@ -105,7 +107,7 @@ def deadline(
     result = bench_deadline.run(
         model or (DEFAULT_MODEL,),
         block or (bench_deadline.SHORT_BLOCKS if short else bench_deadline.BLOCKS),
-        backend or ("onnx",),
+        backend or (DEFAULT_BACKEND,),
         threads or (1,),
         seconds or (bench_deadline.SHORT_SECONDS if short else bench_deadline.SECONDS),
         device=device,
@@ -123,7 +125,9 @@ def soak(
     minutes: Annotated[float | None, typer.Option(min=0.01, help="How long.  [default: 30]")] = None,
     decks: Annotated[int, typer.Option(min=1, help="Decks in the engine.")] = 1,
     block: Annotated[int, typer.Option(min=1, help="Frames handed over at once.")] = 128,
-    backend: Annotated[str, typer.Option(metavar="onnx|torch", help="What runs the model.")] = "onnx",
+    backend: Annotated[
+        str, typer.Option(metavar="auto|fused|onnx|torch", help="What runs the model.")
+    ] = DEFAULT_BACKEND,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads for the model.")] = 1,
     short: Short = False,
     output: Folder = None,
@@ -233,7 +237,7 @@ def every(short: Short = False, output: Folder = None) -> int:
     runs = {
         "floor": lambda: floor(None, short, output),
         "deadline": lambda: deadline(["fast", DEFAULT_MODEL], None, None, None, "cpu", None, short, output),
-        "soak": lambda: soak(DEFAULT_MODEL, None, 1, 128, "onnx", 1, short, output),
+        "soak": lambda: soak(DEFAULT_MODEL, None, 1, 128, DEFAULT_BACKEND, 1, short, output),
         "startup": lambda: startup(DEFAULT_MODEL, None, short, output),
         "peers": lambda: peers(None, None, short, output),
         "pareto": lambda: pareto("stempeg", None, None, None, short, output),

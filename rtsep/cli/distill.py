@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from rtsep.backends.open import DEFAULT_BACKEND
 from rtsep.cli.errors import report
 from rtsep.cli.progress import AudioProgress, clock
 from rtsep.cli.separate import SomeFilesFailed, find_songs
@@ -40,7 +41,9 @@ def distill(
         ),
     ] = False,
     device: Annotated[str, typer.Option(metavar="cpu|cuda", help="What computes.")] = "cpu",
-    backend: Annotated[str, typer.Option(metavar="onnx|torch", help="What runs a causal model.")] = "onnx",
+    backend: Annotated[
+        str, typer.Option(metavar="auto|fused|onnx|torch", help="What runs a causal model.")
+    ] = DEFAULT_BACKEND,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads for the model.")] = 1,
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Say nothing but errors and warnings.")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rtsep.backends.open import DEFAULT_BACKEND
 from rtsep.cli.threads import capped
 from rtsep.separators.registry import DEFAULT_MODEL
 from rtsep.spec import RtsepError
@@ -49,7 +50,9 @@ def latency(
         typer.Option("--measure", help="Send noise through the engine and see. Makes no sound."),
     ] = False,
     seconds: Annotated[float, typer.Option(min=0.5, help="How long to measure hop times.")] = 10.0,
-    backend: Annotated[str, typer.Option(metavar="onnx|torch", help="What runs the model.")] = "onnx",
+    backend: Annotated[
+        str, typer.Option(metavar="auto|fused|onnx|torch", help="What runs the model.")
+    ] = DEFAULT_BACKEND,
     device: Annotated[str, typer.Option(metavar="cpu|cuda", help="What computes.")] = "cpu",
     threads: Annotated[int, typer.Option(min=1, help="CPU threads for the model.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="For programs: one object.")] = False,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rtsep.backends.open import DEFAULT_BACKEND
 from rtsep.cli.errors import warn
 from rtsep.cli.rig_options import load_rig
 from rtsep.cli.surfaces import OscOptions, PageOptions
@@ -174,7 +175,9 @@ def live(
     fallback: Annotated[
         Fallback, typer.Option(help="What is heard where a hop is not ready: the delayed input, or silence.")
     ] = Fallback.dry,
-    backend: Annotated[str, typer.Option(metavar="onnx|torch", help="What runs the model.")] = "onnx",
+    backend: Annotated[
+        str, typer.Option(metavar="auto|fused|onnx|torch", help="What runs the model.")
+    ] = DEFAULT_BACKEND,
     device: Annotated[str, typer.Option(metavar="cpu|cuda", help="What computes.")] = "cpu",
     threads: Annotated[int, typer.Option(min=1, help="CPU threads for the model.")] = 1,
     precision: Annotated[

@@ -91,7 +91,9 @@ def separate(
     device: Annotated[str, typer.Option(metavar="cpu|cuda", help="What computes.")] = "cpu",
     backend: Annotated[
         str,
-        typer.Option(metavar="auto|onnx|torch", help="What runs a causal model; auto is the faster one."),
+        typer.Option(
+            metavar="auto|fused|onnx|torch", help="What runs a causal model; auto is the faster one."
+        ),
     ] = "auto",
     threads: Annotated[int, typer.Option(min=1, help="CPU threads for each model.")] = 1,
     quiet: Annotated[

@@ -19,6 +19,10 @@ from numpy.typing import NDArray
 from rtsep.dsp.kernel import Complexes, Floats, kernel
 from rtsep.spec import UsageError
 
+LINE = 16
+"""Floats of a cache line."""
+LINES_APART = 5
+
 
 def twiddle_tables(n: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Twiddle factors of every radix-4 pass over `n` points, in the order in which they are used.
@@ -172,6 +176,18 @@ def _transform_complex(
         x[k] = complex(re[k] * scale, im[k] * scale)
 
 
+def _apart(n: int, count: int) -> list[NDArray[np.float32]]:
+    """So many vectors of `n` zeros, each at the start of a cache line and none a whole page from another.
+
+    A processor tells addresses apart by their last twelve bits at first: a load from one vector would wait
+    for a store to the same place in the next, which lies a power of two further on.
+    """
+    step = n + LINES_APART * LINE
+    memory = np.zeros(count * step + LINE, np.float32)
+    start = -(memory.ctypes.data // memory.itemsize) % LINE
+    return [memory[start + k * step : start + k * step + n] for k in range(count)]
+
+
 class FFTPlan:
     """Tables and scratch for complex FFTs of one power-of-two size.
 
@@ -195,7 +211,7 @@ class FFTPlan:
             raise UsageError(f"FFT size must be a power of two, 2 or more: {n}")
         self.n = n
         self.twiddle_re, self.twiddle_im = twiddle_tables(n)
-        self.re, self.im, self.work_re, self.work_im = (np.zeros(n, np.float32) for _ in range(4))
+        self.re, self.im, self.work_re, self.work_im = _apart(n, 4)
 
     def forward(self, x: NDArray[np.complex64]) -> None:
         """DFT of `x` (n,) complex64 in place, unscaled, as `numpy.fft.fft`.

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from rtsep.backends.base import OfflineModel
-from rtsep.backends.open import open_blocks
+from rtsep.backends.open import BACKENDS, DEFAULT_BACKEND, open_blocks, stepping
 from rtsep.backends.stream import HopStream, open_stream
 from rtsep.engine.offline import (
     AnyModel,
@@ -32,7 +32,6 @@ from rtsep.spec import AudioSpec, BackendError, RtsepError
 if TYPE_CHECKING:
     from rtsep.backends.blocks import BlockStream
 
-BACKENDS = ("auto", "onnx", "torch")
 
 TORCH_PAYS_BYTES = 5_000_000
 """Of sources together: with less, loading torch takes longer than its blocks save."""
@@ -55,15 +54,15 @@ class Settings:
 
     Attributes:
         model: a name or an absolute path; see `registry.find_any`.
-        backend: "onnx" hop by hop, or "torch" in blocks of hops. Offline models run on torch, whatever
-            this says.
+        backend: "fused" or "onnx" hop by hop, or "torch" in blocks of hops. Offline models run on torch,
+            whatever this says.
         device: "cpu" or "cuda".
         threads: CPU threads of one model.
         muted, format, overwrite: as `separate_file` takes them.
     """
 
     model: str
-    backend: str = "onnx"
+    backend: str = DEFAULT_BACKEND
     device: str = "cpu"
     threads: int = 1
     muted: tuple[str, ...] = ()
@@ -161,7 +160,9 @@ def run_here(tasks: Sequence[Task], settings: Settings, watch: Watch) -> None:
 
 
 def choose_backend(asked: str, package: AnyPackage, device: str, sources: Iterable[Path]) -> str:
-    """The backend that "auto" stands for: the faster one, which is torch where there is enough to do.
+    """The backend that "auto" stands for: the faster one.
+
+    On the CPU that is the fused step where the model has one, and else torch where there is enough to do.
 
     Raises:
         BackendError: for an unknown one.
@@ -172,6 +173,8 @@ def choose_backend(asked: str, package: AnyPackage, device: str, sources: Iterab
         return "onnx"  # It has code of its own, which is reached by the stream's way.
     if asked != "auto":
         return asked
+    if isinstance(package, ModelPackage) and stepping(package, device) == "fused":
+        return "fused"
     if importlib.util.find_spec("torch") is None:
         return "onnx"
     if isinstance(package, ModelPackage) and package.files.weights is None:

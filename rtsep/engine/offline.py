@@ -18,7 +18,7 @@ import soxr
 from numpy.typing import NDArray
 
 from rtsep.backends.base import OfflineModel
-from rtsep.backends.open import open_offline
+from rtsep.backends.open import DEFAULT_BACKEND, open_offline
 from rtsep.backends.stream import HopStream, open_stream
 from rtsep.engine.chunks import ChunkedFeed
 from rtsep.io import stem_mp4
@@ -56,7 +56,7 @@ AnyModel = StemStream | OfflineModel
 def open_model(
     model: str | Path | AnyPackage = DEFAULT_MODEL,
     *,
-    backend: str = "onnx",
+    backend: str = DEFAULT_BACKEND,
     device: str = "cpu",
     threads: int = 1,
 ) -> HopStream | OfflineModel:
@@ -64,7 +64,7 @@ def open_model(
 
     Args:
         model: a name, a folder, or a package that was found already; see `registry.find_any`.
-        backend: of a causal model: "onnx", or "torch". Offline models run on torch, whatever this says.
+        backend: of a causal model; see `open_backend`. Offline models run on torch, whatever this says.
         device: "cpu" or "cuda"; never replaced by the other.
         threads: CPU threads.
 

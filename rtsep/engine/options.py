@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from rtsep.backends.open import DEFAULT_BACKEND
 from rtsep.engine.board import Board
 from rtsep.engine.worker import Routes
 from rtsep.separators.registry import DEFAULT_MODEL
@@ -17,7 +18,7 @@ class EngineOptions:
 
     Attributes:
         model: a shipped model's name, or the folder of one.
-        backend: "onnx" or "torch".
+        backend: "auto", "fused", "onnx" or "torch"; see `rtsep.backends.open.open_backend`.
         device: "cpu" or "cuda"; where the network runs.
         threads: CPU threads of one step.
         precision: "fp32", or "fp16" on the torch backend; see `rtsep.backends.open.open_backend`.
@@ -38,7 +39,7 @@ class EngineOptions:
     """
 
     model: str = DEFAULT_MODEL
-    backend: str = "onnx"
+    backend: str = DEFAULT_BACKEND
     device: str = "cpu"
     threads: int = 1
     precision: str = "fp32"

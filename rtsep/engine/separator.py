@@ -11,6 +11,7 @@ import soxr
 from numpy.typing import NDArray
 
 from rtsep.backends.base import OfflineModel
+from rtsep.backends.open import DEFAULT_BACKEND
 from rtsep.backends.stream import HopStream
 from rtsep.engine.offline import open_model, separate_array
 from rtsep.separators.registry import DEFAULT_MODEL, AnyPackage
@@ -85,7 +86,7 @@ class Separator:
 def load(
     model: str | Path | AnyPackage = DEFAULT_MODEL,
     *,
-    backend: str = "onnx",
+    backend: str = DEFAULT_BACKEND,
     device: str = "cpu",
     threads: int = 1,
 ) -> Separator:
@@ -93,7 +94,7 @@ def load(
 
     Args:
         model: a model's name, the folder of one, or a package that was found already.
-        backend: of a causal model: "onnx", or "torch", which alone imports torch. Offline models run on
+        backend: of a causal model; "torch" alone imports torch; "auto" is the fastest. Offline models run on
             torch, and built-in methods on their own, whatever this says.
         device: "cpu" or "cuda"; never replaced by the other.
         threads: CPU threads.

@@ -11,6 +11,7 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
+from rtsep.backends.open import DEFAULT_BACKEND
 from rtsep.effects.parameters import MASTER
 from rtsep.engine.offline import open_feed, open_model, separate_array
 from rtsep.engine.separator import resampled, with_channels
@@ -52,7 +53,7 @@ class StemBoard:
         self,
         model: str | Path = DEFAULT_MODEL,
         *,
-        backend: str = "onnx",
+        backend: str = DEFAULT_BACKEND,
         device: str = "cpu",
         threads: int = 1,
         **chains: Iterable[Any],

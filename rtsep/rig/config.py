@@ -51,7 +51,7 @@ class Engine(Table):
     """
 
     model: str = "live"
-    backend: Literal["onnx", "torch"] = "onnx"
+    backend: Literal["auto", "fused", "onnx", "torch"] = "auto"
     device: Literal["cpu", "cuda"] = "cpu"
     threads: int = Field(default=1, ge=1)
     allowance: int | None = Field(default=None, ge=1)

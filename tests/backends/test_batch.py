@@ -15,7 +15,7 @@ from rtsep.importing.streaming_onnx import convert
 from rtsep.separators.registry import ModelPackage
 from rtsep.spec import BackendError
 from tests import graphs
-from tests.models import ARCHITECTURES, IMPORTED, build_tiny_model
+from tests.models import ARCHITECTURES, IMPORTED, STEPPED, build_tiny_model
 
 BACKENDS = ("onnx", "torch")
 STEPS = 7
@@ -36,8 +36,9 @@ def noise(package: ModelPackage, batch: int, seed: int = 0) -> NDArray[np.float3
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
-@pytest.mark.parametrize("name", BACKENDS)
-@pytest.mark.parametrize("architecture", (*ARCHITECTURES, *IMPORTED))
+@pytest.mark.parametrize(
+    ("architecture", "name"), (*STEPPED, *((imported, name) for imported in IMPORTED for name in BACKENDS))
+)
 def test_every_row_is_what_it_would_be_alone(architecture: str, name: str, tmp_path: Path) -> None:
     package = ModelPackage.read(build_tiny_model(tmp_path, architecture))
     signal = noise(package, 2)
@@ -50,8 +51,7 @@ def test_every_row_is_what_it_would_be_alone(architecture: str, name: str, tmp_p
         np.testing.assert_allclose(found[:, row], alone[:, 0], rtol=0.0, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", BACKENDS)
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize(("architecture", "name"), STEPPED)
 @pytest.mark.parametrize("other", [0.0, 100.0, np.nan], ids=["silence", "too loud", "no numbers"])
 def test_what_is_in_one_row_never_reaches_another(
     architecture: str, name: str, other: float, tmp_path: Path
@@ -65,8 +65,7 @@ def test_what_is_in_one_row_never_reaches_another(
     assert not np.array_equal(found[:, 1], expected[:, 1])
 
 
-@pytest.mark.parametrize("name", BACKENDS)
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize(("architecture", "name"), STEPPED)
 @pytest.mark.parametrize("steps", [2, 3])
 def test_one_row_is_reset_and_the_other_goes_on(
     architecture: str, name: str, steps: int, tmp_path: Path

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rtsep.backends.open import open_backend
+from rtsep.backends.open import open_backend, stepping
 from rtsep.separators.registry import ModelPackage
 from rtsep.spec import BackendError
 from tests.models import build_tiny_model
@@ -21,13 +21,26 @@ def test_each_backend_opens_by_its_name(backend: str, tmp_path: Path) -> None:
     opened.close()
 
 
+def test_auto_is_the_fused_step_where_there_is_one(tmp_path: Path) -> None:
+    fused = ModelPackage.read(build_tiny_model(tmp_path, "band-split"))
+    other = ModelPackage.read(build_tiny_model(tmp_path, "causal-lstm"))
+    assert [open_backend(package).name for package in (fused, other)] == ["fused", "onnx"]
+    assert stepping(fused, "cuda") == "onnx" and stepping(fused, precision="fp16") == "onnx"
+    graph_only = fused.manifest.files.model_copy(update={"weights": None})  # type: ignore[union-attr]
+    alone = ModelPackage(fused.manifest.model_copy(update={"files": graph_only}), fused.root)
+    assert open_backend(alone).name == "onnx"
+
+
 @pytest.mark.parametrize(
     "arguments,complaint",
     [
-        ({"backend": "tea"}, "unknown backend 'tea'; there are: onnx, torch"),
+        ({"backend": "tea"}, "unknown backend 'tea'; there are: auto, fused, onnx, torch"),
         ({"device": "toaster"}, "unknown device 'toaster'; there are: cpu, cuda"),
         ({"backend": "torch", "device": "mps"}, "unknown device 'mps'"),
         ({"threads": 0}, "at least one thread, not 0"),
+        ({"backend": "fused"}, r"no step for causal-lstm \(causal-lstm\); take onnx"),
+        ({"backend": "fused", "device": "cuda"}, "the fused backend runs on the CPU, not on cuda"),
+        ({"backend": "fused", "precision": "fp16"}, "the fused backend computes in fp32"),
     ],
 )
 def test_what_does_not_exist_is_said(arguments: dict[str, object], complaint: str, tmp_path: Path) -> None:

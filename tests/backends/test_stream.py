@@ -15,7 +15,7 @@ from rtsep.separators import registry
 from rtsep.separators.registry import ModelPackage
 from rtsep.spec import BackendError, ModelError
 from tests.backends.steadiness import assert_makes_no_array
-from tests.models import ARCHITECTURES, LONG_HOPS, build_tiny_model
+from tests.models import ARCHITECTURES, LONG_HOPS, STEPPED, build_tiny_model
 
 
 def play(stream: HopStream, signal: np.ndarray) -> np.ndarray:
@@ -28,8 +28,7 @@ def play(stream: HopStream, signal: np.ndarray) -> np.ndarray:
     return np.stack(outputs)
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
-@pytest.mark.parametrize("backend", ["onnx", "torch"])
+@pytest.mark.parametrize(("architecture", "backend"), STEPPED)
 def test_buffers_have_the_streams_shape_and_stay(architecture: str, backend: str, tmp_path: Path) -> None:
     with open_stream(build_tiny_model(tmp_path, architecture), backend=backend) as stream:
         spec = stream.spec
@@ -49,8 +48,7 @@ def test_buffers_have_the_streams_shape_and_stay(architecture: str, backend: str
         assert [stream.input.ctypes.data, stream.stems.ctypes.data] == places
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
-@pytest.mark.parametrize("backend", ["onnx", "torch"])
+@pytest.mark.parametrize(("architecture", "backend"), STEPPED)
 @pytest.mark.parametrize("before", [1, 4])
 def test_reset_equals_fresh(architecture: str, backend: str, before: int, tmp_path: Path) -> None:
     root = build_tiny_model(tmp_path, architecture)
@@ -63,9 +61,9 @@ def test_reset_equals_fresh(architecture: str, backend: str, before: int, tmp_pa
         assert np.array_equal(play(used, signal), play(fresh, signal))
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_reset_heals_what_nan_did(architecture: str, tmp_path: Path) -> None:
-    with open_stream(build_tiny_model(tmp_path, architecture)) as stream:
+@pytest.mark.parametrize(("architecture", "backend"), STEPPED)
+def test_reset_heals_what_nan_did(architecture: str, backend: str, tmp_path: Path) -> None:
+    with open_stream(build_tiny_model(tmp_path, architecture), backend=backend) as stream:
         spec = stream.spec
         signal = np.random.default_rng(0).standard_normal((12, spec.channels, spec.hop)).astype(np.float32)
         wanted = play(stream, signal)
@@ -77,9 +75,11 @@ def test_reset_heals_what_nan_did(architecture: str, tmp_path: Path) -> None:
         assert np.array_equal(play(stream, signal), wanted)
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_steps_allocate_nothing(architecture: str, tmp_path: Path) -> None:
-    with open_stream(build_tiny_model(tmp_path, architecture, **LONG_HOPS[architecture])) as stream:
+@pytest.mark.parametrize(("architecture", "backend"), STEPPED)
+def test_steps_allocate_nothing(architecture: str, backend: str, tmp_path: Path) -> None:
+    with open_stream(
+        build_tiny_model(tmp_path, architecture, **LONG_HOPS[architecture]), backend=backend
+    ) as stream:
         stream.input[:] = 0.1
         smallest = min(stream.input.nbytes, stream.stems.nbytes)
         assert_makes_no_array(stream.step, smallest)

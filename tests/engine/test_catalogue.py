@@ -31,6 +31,9 @@ def test_torch_is_chosen_where_it_pays(tmp_path: Path, monkeypatch: pytest.Monke
     assert choose_backend("auto", ModelPackage(graph, package.root), "cpu", [long]) == "onnx"
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert choose_backend("auto", package, "cpu", [long]) == "onnx"
+    band_split = ModelPackage.read(build_tiny_model(tmp_path, "band-split"))
+    assert choose_backend("auto", band_split, "cpu", [long]) == "fused"
+    assert choose_backend("torch", band_split, "cpu", [long]) == "torch"
     with pytest.raises(BackendError, match="unknown backend 'abacus'"):
         choose_backend("abacus", package, "cpu", [])
 

@@ -12,7 +12,7 @@ import torch
 from rtsep.backends.stream import open_stream
 from rtsep.separators.network import CausalNetwork
 from tests.equivalence.streaming import equal_sizes, noise, random_sizes, run_decks, run_in_blocks
-from tests.models import ARCHITECTURES, IMPORTED, build_tiny_model, build_tiny_network
+from tests.models import ARCHITECTURES, IMPORTED, STEPPED, build_tiny_model, build_tiny_network
 
 SAMPLES = 6007  # a prime: no hop and no block divides it
 BACKENDS = [("onnx", "cpu"), ("torch", "cpu")]
@@ -25,8 +25,13 @@ def offline(network: CausalNetwork, mix: np.ndarray) -> np.ndarray:
         return network(torch.from_numpy(mix)[None])[0].numpy()
 
 
-@pytest.mark.parametrize("architecture", (*ARCHITECTURES, *IMPORTED))
-@pytest.mark.parametrize("backend,device", BACKENDS)
+@pytest.mark.parametrize(
+    "architecture,backend,device",
+    [
+        *((architecture, *backend) for architecture in (*ARCHITECTURES, *IMPORTED) for backend in BACKENDS),
+        ("band-split", "fused", "cpu"),
+    ],
+)
 def test_stream_in_blocks_equals_forward(
     architecture: str, backend: str, device: str, tmp_path: Path
 ) -> None:
@@ -73,8 +78,13 @@ def test_mono_models_stream_as_well(architecture: str, tmp_path: Path) -> None:
     np.testing.assert_allclose(found, expected, rtol=0.0, atol=1e-4)
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
-@pytest.mark.parametrize("backend,device", BACKENDS)
+@pytest.mark.parametrize(
+    "architecture,backend,device",
+    [
+        *((architecture, *backend) for architecture in ARCHITECTURES for backend in BACKENDS),
+        ("band-split", "fused", "cpu"),
+    ],
+)
 def test_stems_sum_to_the_mixture(architecture: str, backend: str, device: str, tmp_path: Path) -> None:
     mix = noise(2, SAMPLES, seed=4)
     with open_stream(build_tiny_model(tmp_path, architecture), backend=backend, device=device) as stream:
@@ -103,8 +113,7 @@ def test_an_impulse_comes_out_after_the_reported_delay(architecture: str, tmp_pa
             np.testing.assert_allclose(output, expected, rtol=0.0, atol=1e-6)
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
-@pytest.mark.parametrize("backend", ["onnx", "torch"])
+@pytest.mark.parametrize(("architecture", "backend"), STEPPED)
 def test_each_deck_equals_forward(architecture: str, backend: str, tmp_path: Path) -> None:
     """Two songs through one stream, in one step of the network: each as if it were alone."""
     songs = [noise(2, SAMPLES, seed) for seed in (3, 4)]

@@ -70,7 +70,7 @@ def test_a_whole_rig_is_options_of_live(tmp_path: Path) -> None:
     file.write_text(WHOLE)
     assert live_options(read_rig(file), tmp_path) == {
         "input": "Scarlett", "output": "3", "block": 256, "null": False,
-        "model": "studio", "backend": "onnx", "device": "cpu", "threads": 2, "fallback": "silence",
+        "model": "studio", "backend": "auto", "device": "cpu", "threads": 2, "fallback": "silence",
         "gain": ["drums=-3.0"], "pan": ["drums=0.5"], "mute": ["vocals"], "out_map": ["vocals=3,4"],
         "fx": [f"drums={tmp_path / 'drums.toml'}"],
         "master": -1.5, "limiter": False, "fade": 2000.0, "snapshot": f"{tmp_path / 'set.toml'}#",

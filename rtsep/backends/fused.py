@@ -1,0 +1,277 @@
+"""The step of a causal band-split network, compiled as a whole for one core: no torch, no ONNX Runtime.
+
+The network is `rtsep.separators.band_split.BandSplit`; its weights are taken apart once, in the order in
+which they are read. Its layers are in `rtsep.backends.fused_layers`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+from rtsep.backends import fused_layers as layers
+from rtsep.backends.open import fused_serves
+from rtsep.dsp.bands import band_average, band_centres, band_interpolation
+from rtsep.dsp.kernel import Floats, Integers
+from rtsep.separators.manifest import Manifest
+from rtsep.separators.registry import ModelPackage
+from rtsep.spec import BackendError, ModelError
+
+_CONFIGURED = ("bandwidth", "linear_below", "wide_bands", "stereo", "dilation")
+
+
+class FusedBackend:
+    """Runs a band-split model for one stream or several; see `rtsep.backends.base.Backend`.
+
+    Streams of a batch are stepped one after the other: on one core that is as fast as together.
+
+    Args:
+        package: the model; its weights are checked against its manifest.
+        device: "cpu".
+        batch: streams that one `run` serves, each with a state of its own.
+
+    Attributes:
+        inputs: what the next `run` reads; float32 in the shape of `Backend`.
+        outputs: what the last `run` wrote; the same memory after every step.
+
+    Raises:
+        BackendError: for another device or architecture.
+        ModelError: when the weights cannot be loaded or are not the ones the manifest describes.
+    """
+
+    name = "fused"
+
+    def __init__(self, package: ModelPackage, device: str = "cpu", batch: int = 1) -> None:
+        if device != "cpu":
+            raise BackendError(f"the fused backend runs on the CPU, not on {device}")
+        manifest = package.manifest
+        if not fused_serves(package):
+            raise BackendError(
+                f"the fused backend has no step for {package.name} ({manifest.architecture}); take onnx"
+            )
+        self.device = device
+        self.batch = batch
+        self.inputs: NDArray[np.float32] = np.zeros((batch, *manifest.input_shape[1:]), np.float32)
+        self.outputs: NDArray[np.float32] = np.zeros((batch, *manifest.output_shape[1:]), np.float32)
+        network = _Network(manifest, package.weights)
+        self._rows = [_Row(network) for _ in range(batch)]
+
+    def run(self) -> None:
+        """One step: `inputs` and the state in, `outputs` and the next state out. Releases the GIL."""
+        for row, state in enumerate(self._rows):
+            state.step(self.inputs[row], self.outputs[row])
+
+    def keep_alive(self) -> None:
+        """A processor does not have to be kept awake."""
+
+    def reset(self, row: int | None = None) -> None:
+        """Set the state to zero, of one row or of all. `inputs` and `outputs` are left as they are."""
+        for state in self._rows if row is None else (self._rows[row],):
+            state.reset()
+
+    def close(self) -> None:
+        """Nothing is held but memory."""
+
+
+class _Block:
+    """The weights of a layer along time and one along the groups: (inputs, outputs), biases joined."""
+
+    def __init__(self, weights: _Weights, prefix: str) -> None:
+        def lstm(name: str, suffix: str = "") -> tuple[Floats, Floats, Floats]:
+            into, again = (
+                weights.matrix(f"{prefix}.{name}.weight_{part}_l0{suffix}") for part in ("ih", "hh")
+            )
+            biases = (weights.take(f"{prefix}.{name}.bias_{part}_l0{suffix}") for part in ("ih", "hh"))
+            return into, again, np.sum(list(biases), axis=0)
+
+        into, again, bias = lstm("time")
+        self.time = (np.concatenate((into, again)), bias)
+        up, down = lstm("along"), lstm("along", "_reverse")
+        self.along = (
+            np.ascontiguousarray(np.concatenate((up[0], down[0]), axis=1)),
+            np.concatenate((up[2], down[2])),
+            np.stack((up[1], down[1])),
+        )
+        self.time_norm, self.group_norm = (weights.norm(f"{prefix}.{n}_norm") for n in ("time", "group"))
+        self.time_out, self.group_out = (weights.linear(f"{prefix}.{n}_out") for n in ("time", "group"))
+        self.memory = again.shape[0]
+        self.units = up[1].shape[0]
+
+
+class _Network:
+    """What all streams of a model share: weights, and which bins make a band."""
+
+    def __init__(self, manifest: Manifest, path: Path) -> None:
+        config, window = manifest.config, manifest.window
+        missing = [name for name in _CONFIGURED if name not in config]
+        if missing or window is None:
+            raise ModelError(f"{path.parent}: the manifest's config lacks {', '.join(missing) or 'windows'}")
+        weights = _Weights(path)
+        self.stems, self.channels = len(manifest.spec.stems), manifest.spec.channels
+        self.dilation = int(config["dilation"])
+        self.mid_side = self.channels == 2 and config["stereo"] == "mid-side"
+        self.encoder = weights.take("encoder_weight"), weights.take("encoder_bias")
+        self.mean, self.scale = weights.take("input_mean"), weights.take("input_scale")
+        self.decoder_norm = weights.norm("decoder_norm")
+        self.decoder = weights.take("decoder_weight"), weights.take("decoder_bias")
+        self.masks = weights.take("mask_weight"), weights.take("mask_bias")
+        depth = len({name.split(".")[1] for name in weights.names if name.startswith("blocks.")})
+        self.blocks = [_Block(weights, f"blocks.{layer}") for layer in range(depth)]
+        weights.finish()
+
+        self.groups, self.into, self.width = self.encoder[0].shape
+        self.decisions = self.masks[0].shape[2]
+        self.bins = window.analysis // 2 + 1
+        centres = band_centres(
+            self.bins,
+            manifest.spec.sample_rate / window.analysis,
+            float(config["linear_below"]),
+            float(config["bandwidth"]),
+            int(config["wide_bands"]),
+        )
+        self.views = 4 if self.channels == 2 else 1
+        self.group = self.into // self.views
+        fits = (
+            self.mean.shape == (self.views * len(centres),)
+            and self.groups == -(-len(centres) // self.group)
+            and self.decisions == self.stems * self.channels * self.group
+            and all(
+                (entry.shape[0], entry.shape[1], entry.shape[-1]) == (self.dilation, depth, block.memory)
+                for block in self.blocks
+                for entry in manifest.state
+            )
+        )
+        if not fits:
+            raise ModelError(f"{path}: the weights are not of the network that the manifest describes")
+        average = band_average(self.bins, centres).T / np.float32(window.analysis)
+        self.first, self.count, self.shares = _runs(average)
+        self.below, self.low, self.high = _neighbours(band_interpolation(self.bins, centres))
+
+
+class _Row:
+    """One stream: its state, and memory to work in."""
+
+    def __init__(self, network: _Network) -> None:
+        n = self._network = network
+        rows = -(-n.groups // layers.ROWS) * layers.ROWS
+
+        def room(*shape: int) -> Floats:
+            return np.zeros(shape, np.float32)
+
+        self._power, self._features = room(n.views, n.bins), room(rows, n.into)
+        self._x, self._normal, self._added = (room(rows, n.width) for _ in range(3))
+        self._levels = room(len(n.mean))
+        self._hidden, self._logits = room(2 * n.width), room(n.decisions)
+        self._spread = room(2, n.channels * n.group)
+        self._masks = room(n.groups * n.group, n.stems * n.channels)
+        self._blocks = [
+            (
+                block,
+                # Of interleaved phases, each with a memory of its own, one a hop.
+                [(room(rows, block.memory), room(rows, block.memory)) for _ in range(n.dilation)],
+                (room(rows, n.width + block.memory), room(rows, 4 * block.memory)),
+                (room(rows, 8 * block.units), room(rows, 2 * block.units), room(block.units)),
+            )
+            for block in n.blocks
+        ]
+        self._phase = 0
+
+    def step(self, bins: Floats, out: Floats) -> None:
+        """(channels, bins, 2) to (stems, channels, bins, 2)."""
+        n, x, added = self._network, self._x, self._added
+        heard = bins.reshape(n.channels, -1)
+        layers.listen(
+            heard, n.first, n.count, n.shares, n.mean, n.scale, self._power, self._levels, self._features
+        )
+        layers.encode(self._features, *n.encoder, x)
+        for block, phases, for_time, for_groups in self._blocks:
+            layers.along_time(
+                x, *block.time_norm, *block.time, *block.time_out, *phases[self._phase], *for_time, added
+            )
+            layers.along_groups(
+                x,
+                n.groups,
+                *block.group_norm,
+                *block.along,
+                *block.group_out,
+                self._normal,
+                *for_groups,
+                added,
+            )
+        layers.decide(
+            x,
+            *n.decoder_norm,
+            *n.decoder,
+            *n.masks,
+            self._normal,
+            self._hidden,
+            self._logits,
+            self._spread,
+            self._masks,
+        )
+        layers.apply_masks(
+            heard, self._masks, n.below, n.low, n.high, n.mid_side, out.reshape(n.stems, n.channels, -1)
+        )
+        self._phase = (self._phase + 1) % n.dilation
+
+    def reset(self) -> None:
+        """Back to silence."""
+        for _, phases, _, _ in self._blocks:
+            for state in phases:
+                for tensor in state:
+                    tensor.fill(0.0)
+        self._phase = 0
+
+
+class _Weights:
+    """A model's tensors by name; each is taken once, and none may be left."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            self._tensors = load_file(path)
+        except (OSError, SafetensorError) as error:
+            raise ModelError(f"{path}: cannot be loaded: {error}") from None
+        self.names = tuple(self._tensors)
+
+    def take(self, name: str) -> Floats:
+        try:
+            return np.ascontiguousarray(self._tensors.pop(name), np.float32)
+        except KeyError:
+            raise ModelError(f"{self._path}: has no tensor '{name}'") from None
+
+    def matrix(self, name: str) -> Floats:
+        """(outputs, inputs) as torch keeps it, turned to (inputs, outputs)."""
+        return np.ascontiguousarray(self.take(name).T)
+
+    def norm(self, name: str) -> tuple[Floats, Floats]:
+        return self.take(f"{name}.weight"), self.take(f"{name}.bias")
+
+    def linear(self, name: str) -> tuple[Floats, Floats]:
+        return self.matrix(f"{name}.weight"), self.take(f"{name}.bias")
+
+    def finish(self) -> None:
+        if self._tensors:
+            raise ModelError(f"{self._path}: has a tensor '{min(self._tensors)}' that the network lacks")
+
+
+def _runs(rows: Floats) -> tuple[Integers, Integers, Floats]:
+    """Of each row what is not zero, which lies together: where it starts, how long it is, and all of it."""
+    used = [np.flatnonzero(row) for row in rows]
+    first = np.array([at[0] if at.size else 0 for at in used], np.int64)
+    count = np.array([at[-1] - at[0] + 1 if at.size else 0 for at in used], np.int64)
+    parts = [row[start : start + length] for row, start, length in zip(rows, first, count, strict=True)]
+    return first, count, np.ascontiguousarray(np.concatenate(parts), np.float32)
+
+
+def _neighbours(triangles: Floats) -> tuple[Integers, Floats, Floats]:
+    """Of (bands, bins): for each bin the lower of its two bands, and the weights of both."""
+    bands, bins = triangles.shape
+    below = np.minimum(np.argmax(triangles > 0.0, axis=0), max(bands - 2, 0)).astype(np.int64)
+    each = np.arange(bins)
+    high = triangles[np.minimum(below + 1, bands - 1), each] if bands > 1 else np.zeros(bins)
+    return below, triangles[below, each].astype(np.float32), np.asarray(high, np.float32)

@@ -1,0 +1,159 @@
+"""The fused step of a band-split network equals torch's at any size, and weights that do not fit are told."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numba import njit
+from safetensors.numpy import load_file, save_file
+
+from rtsep.backends import fused_layers as layers
+from rtsep.backends.fused import FusedBackend
+from rtsep.backends.stream import open_stream
+from rtsep.separators.registry import ModelPackage, describe_file
+from rtsep.spec import ModelError
+from tests.equivalence.streaming import noise, run_in_blocks
+from tests.models import build_tiny_model, build_tiny_network
+
+SAMPLES = 3001
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"group": 7, "features": 16, "memory": 8, "across": 4},  # groups and rows that fours divide
+        {"group": 4, "features": 9, "memory": 7, "across": 5},  # and nothing that they do
+        {"dilation": 1, "depth": 1},
+        {"dilation": 4, "depth": 3},
+        {"stereo": "left-right"},
+        {"channels": 1},
+        {"features": 4, "across": 20},
+        {"group": 60},  # one group of all bands
+        {"bandwidth": 9000.0, "wide_bands": 3},
+        {"stems": ("vocals", "accompaniment")},
+    ],
+    ids=str,
+)
+def test_a_stream_equals_forward_at_any_size(config: dict[str, Any], tmp_path: Path) -> None:
+    mix = noise(int(config.get("channels", 2)), SAMPLES, seed=5)
+    with torch.no_grad():
+        expected = build_tiny_network("band-split", **config)(torch.from_numpy(mix)[None])[0].numpy()
+    assert np.abs(expected[0] - expected[1]).max() > 0.01
+    with open_stream(build_tiny_model(tmp_path, "band-split", **config), backend="fused") as stream:
+        assert stream.backend.name == "fused"
+        found = run_in_blocks(stream, mix, [SAMPLES])
+    np.testing.assert_allclose(found, expected, rtol=0.0, atol=1e-5)
+
+
+@pytest.mark.parametrize("model", ["fast", "live", "studio"])
+def test_shipped_models_step_as_their_graphs_do(model: str) -> None:
+    """Real weights, whose gates saturate and whose masks are hard; loud, faint and silent hops."""
+    with open_stream(model, backend="onnx") as graph, open_stream(model, backend="fused") as fused:
+        random = np.random.default_rng(3)
+        hops = 12
+        for level in (0.3, 1e-4, 0.0, 1.0):
+            for stream in (graph, fused):
+                stream.reset()
+            for _ in range(hops):
+                hop = level * random.standard_normal(graph.input.shape)
+                for stream in (graph, fused):
+                    stream.input[:] = hop
+                    stream.step()
+                np.testing.assert_allclose(fused.stems, graph.stems, rtol=0.0, atol=1e-5 * max(level, 1e-2))
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    rows=st.integers(1, 5).map(lambda n: n * layers.ROWS),
+    inner=st.integers(1, 13),
+    columns=st.integers(1, 40),
+    seed=st.integers(0, 1000),
+)
+def test_products_are_numpys(rows: int, inner: int, columns: int, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    x, weight, bias = (
+        random.standard_normal(shape).astype(np.float32)
+        for shape in ((rows, inner), (inner, columns), (columns,))
+    )
+    out = np.full((rows, columns), np.nan, np.float32)
+    layers._product(x, weight, bias, out)
+    np.testing.assert_allclose(out, x @ weight + bias, rtol=0.0, atol=1e-5)
+    row = bias.copy()
+    layers._add_row(x[0], weight, row)
+    np.testing.assert_allclose(row, out[0], rtol=0.0, atol=1e-5)
+
+
+@njit
+def _over(x: np.ndarray, out: np.ndarray) -> None:
+    for i in range(len(x)):
+        out[0, i] = layers._exp(x[i])
+        out[1, i] = layers._tanh(x[i])
+        out[2, i] = layers._sigmoid(x[i])
+
+
+@njit
+def _logs(x: np.ndarray, out: np.ndarray) -> None:
+    for i in range(len(x)):
+        out[i] = layers._log(x[i])
+
+
+def test_exponentials_and_logarithms_are_as_exact_as_float32() -> None:
+    x = np.concatenate((np.linspace(-87, 88, 20001), np.linspace(-1.0, 1.0, 2001))).astype(np.float32)
+    out = np.empty((3, len(x)), np.float32)
+    _over(x, out)
+    exact = x.astype(np.float64)
+    np.testing.assert_allclose(out[0], np.exp(exact), rtol=4e-7)
+    np.testing.assert_allclose(out[1], np.tanh(exact), rtol=0.0, atol=3e-7)
+    np.testing.assert_allclose(out[2], 1.0 / (1.0 + np.exp(-exact)), rtol=0.0, atol=2e-7)
+    levels = np.geomspace(1e-8, 1e8, 20001).astype(np.float32)
+    logs = np.empty_like(levels)
+    _logs(levels, logs)
+    np.testing.assert_allclose(logs, np.log(levels.astype(np.float64)), rtol=0.0, atol=2e-6)
+    assert float(layers.QUIET) == pytest.approx(1e-8) and math.log(1e-8) < -18.0
+
+
+def tampered(root: Path, change: Any) -> ModelPackage:
+    """A model whose weights were changed, with a manifest that says they are right."""
+    tensors = load_file(root / "weights.safetensors")
+    content = json.loads((root / "manifest.json").read_text())
+    change(tensors, content)
+    save_file(tensors, root / "weights.safetensors")
+    content["files"]["weights"] = describe_file(root, "weights.safetensors").model_dump()
+    (root / "manifest.json").write_text(json.dumps(content))
+    return ModelPackage.read(root)
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (lambda tensors, _: tensors.pop("decoder_bias"), "has no tensor 'decoder_bias'"),
+        (lambda tensors, _: tensors.update(more=np.zeros(3, np.float32)), "has a tensor 'more'"),
+        (lambda _, content: content["config"].pop("dilation"), "config lacks dilation"),
+        (lambda _, content: content["config"].update(wide_bands=9), "are not of the network"),
+        (lambda _, content: content["config"].update(dilation=1), "are not of the network"),
+        (
+            lambda tensors, _: tensors.update(input_mean=tensors["input_mean"][:-1].copy()),
+            "are not of the network",
+        ),
+    ],
+    ids=["tensor missing", "tensor too many", "not configured", "other bands", "other phases", "other size"],
+)
+def test_weights_that_do_not_fit_are_said(change: Any, complaint: str, tmp_path: Path) -> None:
+    package = tampered(build_tiny_model(tmp_path, "band-split"), change)
+    with pytest.raises(ModelError, match=complaint):
+        FusedBackend(package)
+
+
+def test_weights_that_cannot_be_read_are_said(tmp_path: Path) -> None:
+    package = ModelPackage.read(build_tiny_model(tmp_path, "band-split"))
+    package.weights.write_bytes(b"not a file of tensors")
+    with pytest.raises(ModelError, match=r"weights.safetensors: cannot be loaded"):
+        FusedBackend(package)
