@@ -4,7 +4,8 @@ A runtime that knows nothing of the network calls some 160 operators a step, mos
 being called. Here a step is six functions, and what lies between two of them stays in the fastest cache.
 
 Rows are groups of bands throughout; there are a multiple of `ROWS` of them, the last ones perhaps unused.
-Sums may be reordered by the compiler (see `rtsep.dsp.kernel`), the same way at every call.
+Sums may be reordered by the compiler (see `rtsep.dsp.kernel`), the same way at every call. Inner loops run
+over slices from their start, for the reason that `rtsep.dsp.fft` gives.
 """
 
 from __future__ import annotations
@@ -148,6 +149,18 @@ def _normalise(x: Floats, gain: Floats, bias: Floats, out: Floats) -> None:
             out[m, n] = (x[m, n] - mean) * scale * gain[n] + bias[n]
 
 
+@kernel("void(float32[::1], float32[::1], float32[::1])", reorder=True)
+def _remember(gates: Floats, c: Floats, h: Floats) -> None:
+    """An LSTM's cell, from its four gates (in, forget, new, out), and what it lets out; in place."""
+    units = len(c)
+    into, forget = gates[:units], gates[units : 2 * units]
+    new, out = gates[2 * units : 3 * units], gates[3 * units :]
+    for n in range(units):
+        cell = _sigmoid(forget[n]) * c[n] + _sigmoid(into[n]) * _tanh(new[n])
+        c[n] = cell
+        h[n] = _sigmoid(out[n]) * _tanh(cell)
+
+
 @kernel(
     "void(float32[:, ::1], int64[::1], int64[::1], float32[::1], float32[::1], float32[::1],"
     " float32[:, ::1], float32[::1], float32[:, ::1])",
@@ -180,20 +193,23 @@ def listen(
     group = features.shape[1] // views
     for c in range(channels):
         for b in range(size):
-            re, im = bins[c, 2 * b], bins[c, 2 * b + 1]
+            re, im = bins[c, np.uintp(2 * b)], bins[c, np.uintp(2 * b + 1)]
             power[c, b] = re * re + im * im
     if channels == 2:
         for b in range(size):
-            re, im = bins[0, 2 * b] + bins[1, 2 * b], bins[0, 2 * b + 1] + bins[1, 2 * b + 1]
+            left_re, left_im = bins[0, np.uintp(2 * b)], bins[0, np.uintp(2 * b + 1)]
+            right_re, right_im = bins[1, np.uintp(2 * b)], bins[1, np.uintp(2 * b + 1)]
+            re, im = left_re + right_re, left_im + right_im
             power[2, b] = _HALF * (re * re + im * im)
-            re, im = bins[0, 2 * b] - bins[1, 2 * b], bins[0, 2 * b + 1] - bins[1, 2 * b + 1]
+            re, im = left_re - right_re, left_im - right_im
             power[3, b] = _HALF * (re * re + im * im)
     for view in range(views):
         at = 0
         for band in range(bands):
             level = QUIET
+            own, its_shares = power[view, first[band] :], shares[at:]
             for i in range(count[band]):
-                level += shares[at + i] * power[view, first[band] + i]
+                level += its_shares[i] * own[i]
             at += count[band]
             levels[view * bands + band] = level
     for feature in range(views * bands):
@@ -251,15 +267,12 @@ def along_time(
     memory = h.shape[1]
     _normalise(x, gain, shift, joined)
     for m in range(rows):
+        before = joined[m, width:]
         for n in range(memory):
-            joined[m, width + n] = h[m, n]
+            before[n] = h[m, n]
     _product(joined, weight, bias, gates)
     for m in range(rows):
-        for n in range(memory):
-            kept = _sigmoid(gates[m, memory + n]) * c[m, n]
-            cell = kept + _sigmoid(gates[m, n]) * _tanh(gates[m, 2 * memory + n])
-            c[m, n] = cell
-            h[m, n] = _sigmoid(gates[m, 3 * memory + n]) * _tanh(cell)
+        _remember(gates[m], c[m], h[m])
     _product(h, out_weight, out_bias, added)
     for m in range(rows):
         for n in range(width):
@@ -314,11 +327,7 @@ def along_groups(
             if place > 0:
                 before = g - 1 if direction == 0 else g + 1
                 _add_row(heard[before, own : own + units], recurrent[direction], gate)
-            for n in range(units):
-                kept = _sigmoid(gate[units + n]) * cells[n]
-                cell = kept + _sigmoid(gate[n]) * _tanh(gate[2 * units + n])
-                cells[n] = cell
-                heard[g, own + n] = _sigmoid(gate[3 * units + n]) * _tanh(cell)
+            _remember(gate, cells, heard[g, own : own + units])
     _product(heard, out_weight, out_bias, added)
     for m in range(rows):
         for n in range(width):
@@ -376,18 +385,24 @@ def decide(
             highest[i] = logits[i]
             total[i] = 0.0
         for s in range(1, stems):
+            stem = logits[s * each : (s + 1) * each]
             for i in range(each):
-                highest[i] = max(highest[i], logits[s * each + i])
+                highest[i] = max(highest[i], stem[i])
         for s in range(stems):
+            stem = logits[s * each : (s + 1) * each]
             for i in range(each):
-                share = _exp(logits[s * each + i] - highest[i])
-                logits[s * each + i] = share
-                total[i] += share
+                stem[i] = _exp(stem[i] - highest[i])
+                total[i] += stem[i]
         for s in range(stems):
             for c in range(channels):
+                start = c * group
+                column = masks[g * group : (g + 1) * group, s * channels + c]
+                shares, sums = (
+                    logits[s * each + start : s * each + start + group],
+                    total[start : start + group],
+                )
                 for j in range(group):
-                    i = c * group + j
-                    masks[g * group + j, s * channels + c] = logits[s * each + i] / total[i]
+                    column[j] = shares[j] / sums[j]
 
 
 @kernel(
@@ -416,7 +431,7 @@ def apply_masks(
     """
     stems, channels, _ = out.shape
     for b in range(below.shape[0]):
-        at, re, im = below[b], 2 * b, 2 * b + 1
+        at, re, im = below[b], np.uintp(2 * b), np.uintp(2 * b + 1)
         if mid_side:
             below_it, above_it = _HALF * low[b], _HALF * high[b]
             middle_re, aside_re = bins[0, re] + bins[1, re], bins[0, re] - bins[1, re]

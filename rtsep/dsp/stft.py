@@ -26,12 +26,14 @@ def _remember(block: Floats, history: Floats, position: int) -> int:
     frame = history.shape[1] // 2
     head = min(hop, frame - position)
     for c in range(channels):
+        first, again = history[c, position:], history[c, position + frame :]
         for i in range(head):
-            history[c, position + i] = block[c, i]
-            history[c, position + frame + i] = block[c, i]
-        for i in range(head, hop):
-            history[c, position + i - frame] = block[c, i]
-            history[c, position + i] = block[c, i]
+            first[i] = block[c, i]
+            again[i] = block[c, i]
+        rest, begin = block[c, head:], history[c]
+        for i in range(hop - head):
+            begin[i] = rest[i]
+            begin[frame + i] = rest[i]
     return (position + hop) % frame
 
 
@@ -56,11 +58,13 @@ def _analyse(
     half = np.float32(0.5)
     for c in range(0, channels, 2):
         paired = c + 1 < channels
+        heard = history[c, position : position + n]
         for i in range(n):
-            re[i] = history[c, position + i] * window[i]
+            re[i] = heard[i] * window[i]
         if paired:
+            beside = history[c + 1, position : position + n]
             for i in range(n):
-                im[i] = history[c + 1, position + i] * window[i]
+                im[i] = beside[i] * window[i]
         else:
             im[:] = np.float32(0.0)
         transform(re, im, work_re, work_im, twiddle_re, twiddle_im)
@@ -74,6 +78,12 @@ def _analyse(
             spectrum[c + 1, bins - 1] = complex(im[bins - 1], np.float32(0.0))
             for k in range(1, bins - 1):
                 spectrum[c + 1, k] = complex(half * (im[k] + im[n - k]), half * (re[n - k] - re[k]))
+
+
+@kernel("void(float32[::1], float32[::1], float32[::1])")
+def _add_windowed(frame: Floats, window: Floats, ring: Floats) -> None:
+    for i in range(len(ring)):
+        ring[i] += frame[i] * window[i]
 
 
 @kernel(
@@ -122,19 +132,19 @@ def _synthesise(
         for part in range(2 if paired else 1):
             frame = re if part == 0 else im
             ring = overlap[row + part]
-            stem, channel = (row + part) // channels, (row + part) % channels
+            done = out[(row + part) // channels, (row + part) % channels]
             # The ring's slots are in stream order from `position`; the newest hop's slots hold
             # samples that have left already, so they are assigned and the others added to.
             head = min(fresh, size - position)
-            for i in range(head):
-                ring[position + i] += frame[tail + i] * window[i]
-            for i in range(head, fresh):
-                ring[position + i - size] += frame[tail + i] * window[i]
+            _add_windowed(frame[tail : tail + head], window[:head], ring[position : position + head])
+            _add_windowed(frame[tail + head : n - hop], window[head:fresh], ring[: fresh - head])
             last = (position + fresh) % size
+            newest, its_window, its_place = frame[n - hop :], window[fresh:], ring[last : last + hop]
             for i in range(hop):
-                ring[last + i] = frame[tail + fresh + i] * window[fresh + i]
+                its_place[i] = newest[i] * its_window[i]
+            whole = ring[position : position + hop]
             for i in range(hop):
-                out[stem, channel, i] = ring[position + i]
+                done[i] = whole[i]
     return (position + hop) % size
 
 
