@@ -19,9 +19,14 @@ DEVICES: tuple[str, ...] = ("cpu", "cuda")
 
 
 def fused_serves(package: ModelPackage) -> bool:
-    """Whether a model has a fused step: it is a causal band-split network, and its weights are there."""
-    files = package.manifest.files
-    return package.manifest.architecture == "band-split" and files is not None and files.weights is not None
+    """Whether a model has a fused step: it is a causal band-split network, and its weights are there.
+
+    A variant in another precision is its graph: its weights are still those of the model it was made from.
+    """
+    manifest = package.manifest
+    weights = manifest.files is not None and manifest.files.weights is not None
+    whole = manifest.training.get("precision", "float32") == "float32"
+    return manifest.architecture == "band-split" and weights and whole
 
 
 def stepping(package: ModelPackage, device: str = "cpu", precision: str = "fp32") -> str:

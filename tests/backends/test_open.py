@@ -10,6 +10,7 @@ import pytest
 from rtsep.backends.open import open_backend, stepping
 from rtsep.separators.registry import ModelPackage
 from rtsep.spec import BackendError
+from rtsep.training.precision import convert
 from tests.models import build_tiny_model
 
 
@@ -29,6 +30,15 @@ def test_auto_is_the_fused_step_where_there_is_one(tmp_path: Path) -> None:
     graph_only = fused.manifest.files.model_copy(update={"weights": None})  # type: ignore[union-attr]
     alone = ModelPackage(fused.manifest.model_copy(update={"files": graph_only}), fused.root)
     assert open_backend(alone).name == "onnx"
+
+
+def test_a_variant_in_another_precision_is_its_graph(tmp_path: Path) -> None:
+    original = ModelPackage.read(build_tiny_model(tmp_path, "band-split"))
+    half = convert(original, tmp_path, "half", "float16")
+    assert open_backend(half).name == "onnx"
+    with pytest.raises(BackendError, match="the fused backend has no step for half"):
+        open_backend(half, "fused")
+    assert open_backend(convert(original, tmp_path, "whole", "float32")).name == "fused"
 
 
 @pytest.mark.parametrize(
