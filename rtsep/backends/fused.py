@@ -37,6 +37,7 @@ class FusedBackend:
     Attributes:
         inputs: what the next `run` reads; float32 in the shape of `Backend`.
         outputs: what the last `run` wrote; the same memory after every step.
+        multiplications: multiply-accumulates of a stream's step, zeros in bands left out.
 
     Raises:
         BackendError: for another device or architecture.
@@ -58,6 +59,7 @@ class FusedBackend:
         self.inputs: NDArray[np.float32] = np.zeros((batch, *manifest.input_shape[1:]), np.float32)
         self.outputs: NDArray[np.float32] = np.zeros((batch, *manifest.output_shape[1:]), np.float32)
         network = _Network(manifest, package.weights)
+        self.multiplications = network.multiplications
         self._rows = [_Row(network) for _ in range(batch)]
 
     def run(self) -> None:
@@ -150,6 +152,20 @@ class _Network:
         average = band_average(self.bins, centres).T / np.float32(window.analysis)
         self.first, self.count, self.shares = _runs(average)
         self.below, self.low, self.high = _neighbours(band_interpolation(self.bins, centres))
+        matrices = sum(
+            block.time[0].size
+            + block.time_out[0].size
+            + block.along[0].size
+            + block.along[2].size
+            + block.group_out[0].size
+            for block in self.blocks
+        )
+        self.multiplications = (
+            self.groups * matrices
+            + sum(weight.size for weight in (self.encoder[0], self.decoder[0], self.masks[0]))
+            + self.views * len(self.shares)
+            + 2 * self.bins * self.stems * self.channels
+        )
 
 
 class _Row:

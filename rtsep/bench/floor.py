@@ -107,7 +107,8 @@ def of(package: ModelPackage, hops: int) -> dict[str, Any]:
     frames = step["transform"]
     pairs = -(-step["rows"] // 2) + -(-step["channels"] // 2)
     transforms = round(2.5 * frames * math.log2(frames)) * pairs if frames else 0
-    macs = counted["macs"] + transforms
+    # A graph's products with zeros are no part of the floor of a step that leaves them out.
+    macs = (step["multiplications"] or counted["macs"]) + transforms
     reading, multiplying = size / (rates["gb_per_s"] * 1e6), macs / (rates["gmac_per_s"] * 1e6)
     floor = max(reading, multiplying)
     threads = [{"threads": 1, "p50_ms": step["p50_ms"]}]
@@ -126,7 +127,7 @@ def of(package: ModelPackage, hops: int) -> dict[str, Any]:
         "floor_ms": floor,
         "ratio": step["p10_ms"] / floor,
         "threads": threads,
-        **{key: value for key, value in step.items() if key != "threads"},
+        **{key: value for key, value in step.items() if key not in ("threads", "multiplications")},
     }
 
 
@@ -134,7 +135,8 @@ def _verdict(row: dict[str, Any]) -> str:
     near = "within" if row["ratio"] <= BAR else "beyond"
     limit = "weights" if row["reading_ms"] >= row["multiplying_ms"] else "products"
     best = min(row["threads"], key=lambda entry: entry["p50_ms"])["threads"]
+    which = f"{row['model']}, {row['backend']}"
     return (
-        f"{row['model']}: {row['ratio']:.1f} times its floor ({limit}), {near} {BAR:g}; fastest with"
+        f"{which}: {row['ratio']:.1f} times its floor ({limit}), {near} {BAR:g}; fastest with"
         f" {best} thread{'s' if best > 1 else ''}"
     )

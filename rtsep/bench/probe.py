@@ -85,6 +85,8 @@ def causal(model: str, hops: int, threads: int = 1, backend: str = DEFAULT_BACKE
         "peak_mb": peak,
         "parts_ms": parts,
         "core": core,
+        "backend": stream.backend.name,
+        "multiplications": getattr(stream.backend, "multiplications", None),
         "threads": threads,
         "transform": 0 if window is None else window.analysis,
         "rows": len(spec.stems) * spec.channels,

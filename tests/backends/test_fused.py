@@ -70,6 +70,23 @@ def test_shipped_models_step_as_their_graphs_do(model: str) -> None:
                 np.testing.assert_allclose(fused.stems, graph.stems, rtol=0.0, atol=1e-5 * max(level, 1e-2))
 
 
+def test_multiplications_are_those_of_every_matrix(tmp_path: Path) -> None:
+    package = ModelPackage.read(build_tiny_model(tmp_path, "band-split"))
+    network = build_tiny_network("band-split")
+    # Matrices of all groups together, once a group; those of a group's own are counted by their size.
+    shared = sum(
+        parameter.numel()
+        for name, parameter in network.named_parameters()
+        if name.startswith("blocks.") and parameter.dim() == 2
+    )
+    own = sum(
+        network.get_parameter(name).numel() for name in ("encoder_weight", "decoder_weight", "mask_weight")
+    )
+    counted = FusedBackend(package).multiplications - network.groups * shared - own
+    # What is left is the bands', a few products for each of the 257 bins.
+    assert 0 < counted < 257 * 4 * 8
+
+
 @settings(max_examples=40, deadline=None)
 @given(
     rows=st.integers(1, 5).map(lambda n: n * layers.ROWS),
