@@ -82,26 +82,30 @@ class FusedBackend:
 class _Block:
     """The weights of a layer along time and one along the groups: (inputs, outputs), biases joined."""
 
-    def __init__(self, weights: _Weights, prefix: str) -> None:
+    def __init__(self, weights: _Weights, prefix: str, width: int) -> None:
         def lstm(name: str, suffix: str = "") -> tuple[Floats, Floats, Floats]:
-            into, again = (
-                weights.matrix(f"{prefix}.{name}.weight_{part}_l0{suffix}") for part in ("ih", "hh")
-            )
-            biases = (weights.take(f"{prefix}.{name}.bias_{part}_l0{suffix}") for part in ("ih", "hh"))
+            again = weights.matrix(f"{prefix}.{name}.weight_hh_l0{suffix}", None, None)
+            gates = 4 * again.shape[0]
+            weights.expect(again.shape[1] == gates, f"{prefix}.{name}")
+            into = weights.matrix(f"{prefix}.{name}.weight_ih_l0{suffix}", gates, width)
+            biases = (weights.take(f"{prefix}.{name}.bias_{part}_l0{suffix}", gates) for part in ("ih", "hh"))
             return into, again, np.sum(list(biases), axis=0)
 
         into, again, bias = lstm("time")
         self.time = (np.concatenate((into, again)), bias)
         up, down = lstm("along"), lstm("along", "_reverse")
+        weights.expect(up[1].shape == down[1].shape, f"{prefix}.along")
         self.along = (
             np.ascontiguousarray(np.concatenate((up[0], down[0]), axis=1)),
             np.concatenate((up[2], down[2])),
             np.stack((up[1], down[1])),
         )
-        self.time_norm, self.group_norm = (weights.norm(f"{prefix}.{n}_norm") for n in ("time", "group"))
-        self.time_out, self.group_out = (weights.linear(f"{prefix}.{n}_out") for n in ("time", "group"))
-        self.memory = again.shape[0]
-        self.units = up[1].shape[0]
+        self.memory, self.units = again.shape[0], up[1].shape[0]
+        self.time_norm, self.group_norm = (
+            weights.norm(f"{prefix}.{name}_norm", width) for name in ("time", "group")
+        )
+        self.time_out = weights.linear(f"{prefix}.time_out", width, self.memory)
+        self.group_out = weights.linear(f"{prefix}.group_out", width, 2 * self.units)
 
 
 class _Network:
@@ -116,17 +120,7 @@ class _Network:
         self.stems, self.channels = len(manifest.spec.stems), manifest.spec.channels
         self.dilation = int(config["dilation"])
         self.mid_side = self.channels == 2 and config["stereo"] == "mid-side"
-        self.encoder = weights.take("encoder_weight"), weights.take("encoder_bias")
-        self.mean, self.scale = weights.take("input_mean"), weights.take("input_scale")
-        self.decoder_norm = weights.norm("decoder_norm")
-        self.decoder = weights.take("decoder_weight"), weights.take("decoder_bias")
-        self.masks = weights.take("mask_weight"), weights.take("mask_bias")
-        depth = len({name.split(".")[1] for name in weights.names if name.startswith("blocks.")})
-        self.blocks = [_Block(weights, f"blocks.{layer}") for layer in range(depth)]
-        weights.finish()
-
-        self.groups, self.into, self.width = self.encoder[0].shape
-        self.decisions = self.masks[0].shape[2]
+        self.views = 4 if self.channels == 2 else 1
         self.bins = window.analysis // 2 + 1
         centres = band_centres(
             self.bins,
@@ -135,20 +129,33 @@ class _Network:
             float(config["bandwidth"]),
             int(config["wide_bands"]),
         )
-        self.views = 4 if self.channels == 2 else 1
+        # The compiled layers check no index: every size is checked here.
+        weight = weights.take("encoder_weight", None, None, None)
+        self.groups, self.into, self.width = weight.shape
+        self.encoder = weight, weights.take("encoder_bias", self.groups, self.width)
         self.group = self.into // self.views
-        fits = (
-            self.mean.shape == (self.views * len(centres),)
-            and self.groups == -(-len(centres) // self.group)
-            and self.decisions == self.stems * self.channels * self.group
-            and all(
-                (entry.shape[0], entry.shape[1], entry.shape[-1]) == (self.dilation, depth, block.memory)
-                for block in self.blocks
-                for entry in manifest.state
-            )
+        weights.expect(self.into == self.views * self.group > 0, "encoder_weight")
+        weights.expect(self.groups == -(-len(centres) // self.group), "encoder_weight")
+        self.mean, self.scale = (
+            weights.take(f"input_{name}", self.views * len(centres)) for name in ("mean", "scale")
         )
-        if not fits:
-            raise ModelError(f"{path}: the weights are not of the network that the manifest describes")
+        self.decoder_norm = weights.norm("decoder_norm", self.width)
+        wide, self.decisions = 2 * self.width, self.stems * self.channels * self.group
+        self.decoder = (
+            weights.take("decoder_weight", self.groups, self.width, wide),
+            weights.take("decoder_bias", self.groups, wide),
+        )
+        self.masks = (
+            weights.take("mask_weight", self.groups, wide, self.decisions),
+            weights.take("mask_bias", self.groups, self.decisions),
+        )
+        depth = len({name.split(".")[1] for name in weights.names if name.startswith("blocks.")})
+        self.blocks = [_Block(weights, f"blocks.{layer}", self.width) for layer in range(depth)]
+        weights.finish()
+        # The manifest's state has the phases first.
+        shapes = {entry.shape for entry in manifest.state}
+        memories = {(self.dilation, depth, 1, self.groups, block.memory) for block in self.blocks}
+        weights.expect(shapes == memories, "state")
         average = band_average(self.bins, centres).T / np.float32(window.analysis)
         self.first, self.count, self.shares = _runs(average)
         self.below, self.low, self.high = _neighbours(band_interpolation(self.bins, centres))
@@ -254,21 +261,28 @@ class _Weights:
             raise ModelError(f"{path}: cannot be loaded: {error}") from None
         self.names = tuple(self._tensors)
 
-    def take(self, name: str) -> Floats:
-        try:
-            return np.ascontiguousarray(self._tensors.pop(name), np.float32)
-        except KeyError:
-            raise ModelError(f"{self._path}: has no tensor '{name}'") from None
+    def take(self, name: str, *shape: int | None) -> Floats:
+        """One of this shape; None is any size."""
+        tensor = self._tensors.pop(name, None)
+        if tensor is None:
+            raise ModelError(f"{self._path}: has no tensor '{name}'")
+        sizes = zip(tensor.shape, shape, strict=False)
+        self.expect(tensor.ndim == len(shape) and all(want in (None, size) for size, want in sizes), name)
+        return np.ascontiguousarray(tensor, np.float32)
 
-    def matrix(self, name: str) -> Floats:
+    def expect(self, fits: bool, name: str) -> None:
+        if not fits:
+            raise ModelError(f"{self._path}: '{name}' is not of the network that the manifest describes")
+
+    def matrix(self, name: str, *shape: int | None) -> Floats:
         """(outputs, inputs) as torch keeps it, turned to (inputs, outputs)."""
-        return np.ascontiguousarray(self.take(name).T)
+        return np.ascontiguousarray(self.take(name, *shape).T)
 
-    def norm(self, name: str) -> tuple[Floats, Floats]:
-        return self.take(f"{name}.weight"), self.take(f"{name}.bias")
+    def norm(self, name: str, width: int) -> tuple[Floats, Floats]:
+        return self.take(f"{name}.weight", width), self.take(f"{name}.bias", width)
 
-    def linear(self, name: str) -> tuple[Floats, Floats]:
-        return self.matrix(f"{name}.weight"), self.take(f"{name}.bias")
+    def linear(self, name: str, outputs: int, inputs: int) -> tuple[Floats, Floats]:
+        return self.matrix(f"{name}.weight", outputs, inputs), self.take(f"{name}.bias", outputs)
 
     def finish(self) -> None:
         if self._tensors:
