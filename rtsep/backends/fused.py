@@ -6,6 +6,7 @@ which they are read. Its layers are in `rtsep.backends.fused_layers`.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from rtsep.backends import fused_layers as layers
 from rtsep.backends.open import fused_serves
 from rtsep.dsp.bands import band_average, band_centres, band_interpolation
 from rtsep.dsp.kernel import Floats, Integers
+from rtsep.dsp.windows import asymmetric_pair
 from rtsep.separators.manifest import Manifest
 from rtsep.separators.registry import ModelPackage
 from rtsep.spec import BackendError, ModelError
@@ -152,8 +154,14 @@ class _Network:
         depth = len({name.split(".")[1] for name in weights.names if name.startswith("blocks.")})
         self.blocks = [_Block(weights, f"blocks.{layer}", self.width) for layer in range(depth)]
         weights.finish()
+        level = config.get("level")
+        self.target = np.float32(0.0 if level is None else 10.0 ** (float(level) / 10.0))
+        seconds = float(config.get("level_seconds", 1.0))
+        self.keep = np.float32(math.exp(-manifest.hop / (seconds * manifest.sample_rate)))
+        taken, _ = asymmetric_pair(window.analysis, window.synthesis, manifest.hop)
+        self.mean_square = np.float32(2.0 / (window.analysis * np.sum(np.square(taken, dtype=np.float64))))
         # The manifest's state has the phases first.
-        shapes = {entry.shape for entry in manifest.state}
+        shapes = {entry.shape for entry in manifest.state if entry.name != "level"}
         memories = {(self.dilation, depth, 1, self.groups, block.memory) for block in self.blocks}
         weights.expect(shapes == memories, "state")
         average = band_average(self.bins, centres).T / np.float32(window.analysis)
@@ -202,13 +210,26 @@ class _Row:
             for block in n.blocks
         ]
         self._phase = 0
+        self._loudness = room(2)
 
     def step(self, bins: Floats, out: Floats) -> None:
         """(channels, bins, 2) to (stems, channels, bins, 2)."""
         n, x, added = self._network, self._x, self._added
         heard = bins.reshape(n.channels, -1)
         layers.listen(
-            heard, n.first, n.count, n.shares, n.mean, n.scale, self._power, self._levels, self._features
+            heard,
+            n.first,
+            n.count,
+            n.shares,
+            n.mean,
+            n.scale,
+            n.mean_square,
+            n.target,
+            n.keep,
+            self._loudness,
+            self._power,
+            self._levels,
+            self._features,
         )
         layers.encode(self._features, *n.encoder, x)
         for block, phases, for_time, for_groups in self._blocks:
@@ -248,6 +269,7 @@ class _Row:
                 for tensor in state:
                     tensor.fill(0.0)
         self._phase = 0
+        self._loudness.fill(0.0)
 
 
 class _Weights:

@@ -20,7 +20,7 @@ from rtsep.dsp.kernel import Floats, Integers, kernel
 ROWS = 4
 """Rows that a product takes together: each weight is then read once for all of them."""
 LAYER_NORM_EPSILON = np.float32(1e-5)
-QUIET = np.float32(1e-8)
+QUIET, SOUNDING = np.float32(1e-8), np.float32(1e-6)
 """As in `rtsep.separators.mask_network`, which imports torch."""
 
 _LOG2_E = np.float32(math.log2(math.e))
@@ -162,8 +162,8 @@ def _remember(gates: Floats, c: Floats, h: Floats) -> None:
 
 
 @kernel(
-    "void(float32[:, ::1], int64[::1], int64[::1], float32[::1], float32[::1], float32[::1],"
-    " float32[:, ::1], float32[::1], float32[:, ::1])",
+    "void(float32[:, ::1], int64[::1], int64[::1], float32[::1], float32[::1], float32[::1], float32,"
+    " float32, float32, float32[::1], float32[:, ::1], float32[::1], float32[:, ::1])",
     reorder=True,
 )
 def listen(
@@ -173,6 +173,10 @@ def listen(
     shares: Floats,
     mean: Floats,
     scale: Floats,
+    mean_square: np.float32,
+    target: np.float32,
+    keep: np.float32,
+    loudness: Floats,
     power: Floats,
     levels: Floats,
     features: Floats,
@@ -184,6 +188,10 @@ def listen(
         first, count: (bands,), which bins a band averages.
         shares: their weights, one band's after the other's.
         mean, scale: (views * bands,).
+        mean_square: what a frame's energy is multiplied by to be its samples' mean square.
+        target: mean square at which the network hears the music; 0: as it is.
+        keep: of the sums in `loudness`, from one frame to the next.
+        loudness: (2,), sums of energy and of weights, changed in place; see `MaskNetwork.hear`.
         power, levels: (views, bins), (views * bands,), to work in.
         features: (rows, views * group), written; what lies beyond the bands is left alone.
     """
@@ -203,15 +211,27 @@ def listen(
             power[2, b] = _HALF * (re * re + im * im)
             re, im = left_re - right_re, left_im - right_im
             power[3, b] = _HALF * (re * re + im * im)
+    gain = _ONE
+    if target > 0.0:
+        energy = np.float32(0.0)
+        for c in range(channels):
+            for b in range(size):
+                energy += power[c, b]
+        energy *= mean_square / np.float32(channels)
+        if energy > SOUNDING:
+            loudness[0] = loudness[0] * keep + energy
+            loudness[1] = loudness[1] * keep + _ONE
+        if loudness[1] > 0.0:
+            gain = target / max(loudness[0] / loudness[1], SOUNDING)
     for view in range(views):
         at = 0
         for band in range(bands):
-            level = QUIET
+            level = np.float32(0.0)
             own, its_shares = power[view, first[band] :], shares[at:]
             for i in range(count[band]):
                 level += its_shares[i] * own[i]
             at += count[band]
-            levels[view * bands + band] = level
+            levels[view * bands + band] = level * gain + QUIET
     for feature in range(views * bands):
         levels[feature] = (_log(levels[feature]) - mean[feature]) * scale[feature]
     for view in range(views):

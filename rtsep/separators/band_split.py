@@ -26,7 +26,7 @@ from torch.nn import functional
 
 from rtsep.separators.chrono import spread_memory
 from rtsep.separators.lstm_cell import lstm_step
-from rtsep.separators.mask_network import MaskConfig, MaskNetwork
+from rtsep.separators.mask_network import LEVEL, MaskConfig, MaskNetwork
 from rtsep.separators.network import State
 
 
@@ -83,13 +83,15 @@ class BandSplit(MaskNetwork):
         """
         c = self.config
         shape = (c.dilation, c.depth, batch, self.groups, c.memory)
-        return {"h": self.input_mean.new_zeros(shape), "c": self.input_mean.new_zeros(shape)}
+        zeros = {name: self.input_mean.new_zeros(shape) for name in ("h", "c")}
+        return zeros | self.begin_level(batch)
 
     def decide(self, features: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """See `MaskNetwork.decide`."""
         batch, time, _ = features.shape
         phases = self.config.dilation
-        state = self.init_state(batch) if state is None else state
+        if state is None:
+            state = {name: value for name, value in self.init_state(batch).items() if name != LEVEL}
         logits, after = [], []
         for phase in range(phases):
             before = {name: value[phase] for name, value in state.items()}

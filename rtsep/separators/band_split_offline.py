@@ -48,7 +48,7 @@ class BandSplitOffline(OfflineNetwork):
         Raises:
             ModelError: when the sizes differ.
         """
-        same = {"dilation", "hop", "synthesis"}
+        same = {"dilation", "hop", "synthesis", "level", "level_seconds"}
         if causal.config.model_dump(exclude=same) != self.config.model_dump(exclude=same):
             raise ModelError("this network grows only from a causal one of the same bands, widths and depth")
         weights = self.masks.state_dict()

@@ -60,7 +60,8 @@ class CausalLSTM(MaskNetwork):
     def init_state(self, batch: int = 1) -> State:
         """Hidden and cell state of every layer: (depth, batch, width) each."""
         shape = (self.config.depth, batch, self.config.width)
-        return {"h": self.input_mean.new_zeros(shape), "c": self.input_mean.new_zeros(shape)}
+        zeros = {name: self.input_mean.new_zeros(shape) for name in ("h", "c")}
+        return zeros | self.begin_level(batch)
 
     def decide(self, features: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """See `MaskNetwork.decide`."""

@@ -11,6 +11,7 @@ Axes in shapes below: batch, time (frames), channels, bins, bands, stems.
 from __future__ import annotations
 
 import contextlib
+import math
 from abc import abstractmethod
 from typing import Literal
 
@@ -29,8 +30,15 @@ from rtsep.spec import STEMS, StreamSpec
 QUIET = 1e-8
 """Power below which a band counts as silent: about -80 dB for one bin of a full-scale frame."""
 
+SOUNDING = 1e-6
+"""Mean square below which a frame says nothing of how loud the music is: -60 dB."""
+
 AVERAGE_PIECES, SPREAD_PIECES = 6, 10
 """Pieces of the products into bands and out of them, in a stream's step: the fastest of those tried."""
+
+
+LEVEL = "level"
+"""The state by which a network knows how loud its input has been."""
 
 
 class MaskConfig(BaseModel):
@@ -43,6 +51,10 @@ class MaskConfig(BaseModel):
         linear_below: Hz below which every bin is a band of its own.
         wide_bands: number of bands from there to `bandwidth`.
         stereo: whether masks act on left and right, or on mid and side.
+        level: dB of full scale (mean square) at which the network hears its input, whatever the input's own
+            level: features are those of the mixture times a slow gain, which the stems do not have. None
+            leaves them as they are.
+        level_seconds: time constant of the running mean by which the input's level is known.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -57,6 +69,8 @@ class MaskConfig(BaseModel):
     linear_below: float = Field(4000.0, gt=0.0)
     wide_bands: int = Field(96, ge=1)
     stereo: Literal["left-right", "mid-side"] = "mid-side"
+    level: float | None = Field(None, ge=-60.0, le=0.0)
+    level_seconds: float = Field(4.0, gt=0.0)
 
     @property
     def phases(self) -> int:
@@ -115,6 +129,9 @@ class MaskNetwork(CausalNetwork):
         self._spread = BandedProduct(np.repeat(constants["to_bins"], 2, axis=1), SPREAD_PIECES)
         self.input_mean = nn.Parameter(torch.zeros(self.views * self.bands))
         self.input_scale = nn.Parameter(torch.ones(self.views * self.bands))
+        # From a frame's energy over its bins to the mean square of its samples, by Parseval: half the
+        # spectrum is there, and the window has taken its share.
+        self._mean_square = 2.0 / (config.analysis * float(np.sum(np.square(analysis, dtype=np.float64))))
         self.dropout = 0.0
         self.half_precision = False
 
@@ -223,8 +240,10 @@ class MaskNetwork(CausalNetwork):
 
     def steps(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         """See `CausalNetwork.steps`: all frames side by side, only the memory along time in turn."""
-        logits, after = self.decide(self.features(x), state)
-        return self._apply_masks(x, logits), after
+        features, levels = self.hear(x, state)
+        kept = {name: value for name, value in state.items() if name != LEVEL}
+        logits, after = self.decide(features, kept)
+        return self._apply_masks(x, logits), after | levels
 
     # -- one frame at a time ---------------------------------------------------------------------
 
@@ -240,9 +259,18 @@ class MaskNetwork(CausalNetwork):
             left, right = lines[:, :1], lines[:, 1:]
             pair = torch.cat((left + right, left - right), dim=1) * 0.5**0.5
         views = torch.cat((lines, pair), dim=1) if stereo else lines
-        features = torch.log(self._average(views * views) + QUIET).flatten(1)
+        powers = self._average(views * views)
+        levels: State = {}
+        if self.config.level is not None:
+            energy = (lines * lines).sum(dim=-1).mean(dim=-1) * self._mean_square
+            gain, levels = self._levelled(energy, state[LEVEL], self._forget(1))
+            powers = powers * gain[:, None, None]
+        features = torch.log(powers + QUIET).flatten(1)
         with self._deciding():
-            logits, after = self.decide_once(features, state)
+            logits, after = self.decide_once(
+                features, {name: value for name, value in state.items() if name != LEVEL}
+            )
+            after = after | levels
         masks = self._spread(_softmax_over_stems(logits.float()))
         if not stereo or self.config.stereo == "left-right":
             out = masks * lines.unsqueeze(1)
@@ -273,6 +301,54 @@ class MaskNetwork(CausalNetwork):
         # A frame's bin grows with the window's length; dividing by it makes QUIET a level.
         level = power @ self.to_bands / self.config.analysis
         return torch.log(level + QUIET).flatten(2)
+
+    def hear(self, x: Tensor, state: State, every: int = 1) -> tuple[Tensor, State]:
+        """`features` at the level that the network is used to, and the state of that level after them.
+
+        Args:
+            x: (batch, time, channels, bins, 2).
+            state: its `LEVEL` goes on from what was heard before; without one, the level is that of all
+                frames together, as for a song that is there as a whole.
+            every: hops between frames.
+        """
+        if self.config.level is None:
+            return self.features(x), {}
+        energy = x.square().sum(dim=(-2, -1)).mean(dim=-1) * self._mean_square
+        after: State = {}
+        if LEVEL in state:
+            level, gains = state[LEVEL], []
+            for frame in energy.unbind(dim=1):
+                gain, after = self._levelled(frame, level, self._forget(every))
+                level = after[LEVEL]
+                gains.append(gain)
+            gain = torch.stack(gains, dim=1)
+        else:
+            sounds = (energy > SOUNDING).to(energy.dtype)
+            whole = torch.stack(((energy * sounds).sum(dim=1), sounds.sum(dim=1)), dim=-1)
+            gain = self._gain(whole).unsqueeze(1)
+        return self.features(x * gain.sqrt()[..., None, None, None]), after
+
+    def begin_level(self, batch: int) -> State:
+        """What `init_state` has of the input's level: sums of energy and of weights, (batch, 2)."""
+        return {} if self.config.level is None else {LEVEL: self.input_mean.new_zeros((batch, 2))}
+
+    def _forget(self, every: int) -> float:
+        """What a running sum keeps from one frame to the next."""
+        return math.exp(-self.config.hop * every / (self.config.level_seconds * self.config.sample_rate))
+
+    def _levelled(self, energy: Tensor, level: Tensor, keep: float) -> tuple[Tensor, State]:
+        """One frame's mean square, (batch,): the gain of its powers, and the sums with it if it sounds."""
+        sounds = (energy > SOUNDING).unsqueeze(-1)
+        frame = torch.stack((energy, torch.ones_like(energy)), dim=-1)
+        level = torch.where(sounds, level * keep + frame, level)
+        return self._gain(level), {LEVEL: level}
+
+    def _gain(self, level: Tensor) -> Tensor:
+        """From sums (batch, 2) to what powers are multiplied by, (batch,): one as long as nothing sounded."""
+        assert self.config.level is not None
+        target = 10.0 ** (self.config.level / 10.0)
+        mean = level[..., 0] / level[..., 1].clamp_min(1e-3)
+        return torch.where(level[..., 1] > 0.0, target / mean.clamp_min(SOUNDING), torch.ones_like(mean))
 
     def normalise(self, features: Tensor) -> Tensor:
         """Features as the first layer takes them: about zero, and one wide."""

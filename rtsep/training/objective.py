@@ -195,7 +195,8 @@ class WaveformObjective:
             masks = masks_of(network)
             if masks is not None:
                 frames = torch.view_as_real(masks.analyse(mixes))
-                _normalise_masks(masks, masks.features(frames).flatten(0, 1))
+                heard, _ = masks.hear(frames, masks.init_state(len(mixes)))
+                _normalise_masks(masks, heard.flatten(0, 1))
             elif isinstance(network, OfflineNetwork):
                 network.begin(mixes)
 

@@ -72,7 +72,9 @@ class StatisticsExtractor:
         every = self.network.config.phases
         # (parts, time, channels, bins)
         spectra = self.network.analyse(parts[:used], every, self.windows[window])
-        features = self.network.features(torch.view_as_real(spectra.sum(dim=0, keepdim=True)))
+        heard = torch.view_as_real(spectra.sum(dim=0, keepdim=True))
+        # A song that is there as a whole has one level; a stream begins to learn it with every excerpt.
+        features, _ = self.network.hear(heard, self.network.init_state(1), every)
         _, time, channels, _ = spectra.shape
         bands = self.network.bands
         mixture = np.zeros((time, channels, bands), np.float32)

@@ -40,6 +40,8 @@ SAMPLES = 3001
         {"group": 60},  # one group of all bands
         {"bandwidth": 9000.0, "wide_bands": 3},
         {"stems": ("vocals", "accompaniment")},
+        {"level": -20.0, "level_seconds": 0.05},
+        {"level": -30.0, "channels": 1, "dilation": 4},
     ],
     ids=str,
 )

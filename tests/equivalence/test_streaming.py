@@ -124,3 +124,59 @@ def test_each_deck_equals_forward(architecture: str, backend: str, tmp_path: Pat
     for song, stems in zip(songs, found, strict=True):
         np.testing.assert_allclose(stems, offline(network, song), rtol=0.0, atol=1e-4)
     np.testing.assert_allclose(again_of_one[0], found[0], rtol=0.0, atol=1e-5)
+
+
+LOUDNESS = np.repeat(np.array([0.001, 1.0, 0.1, 0.0, 0.5, 0.02], np.float32), 1002)[:SAMPLES]
+"""Louder and softer, and silent in between."""
+
+
+@pytest.mark.parametrize(
+    ("architecture", "backend"), [pair for pair in STEPPED if pair[0] in ("band-split", "causal-lstm")]
+)
+def test_a_stream_that_knows_its_level_equals_forward(
+    architecture: str, backend: str, tmp_path: Path
+) -> None:
+    level: dict[str, Any] = {"level": -20.0, "level_seconds": 0.05}
+    songs = [noise(2, SAMPLES, seed) * LOUDNESS for seed in (6, 7)]
+    network = build_tiny_network(architecture, **level)
+    plain = build_tiny_network(architecture)
+    with open_stream(build_tiny_model(tmp_path, architecture, **level), backend=backend, decks=2) as stream:
+        found = run_decks(stream, songs)
+    for song, stems in zip(songs, found, strict=True):
+        expected = offline(network, song)
+        np.testing.assert_allclose(stems, expected, rtol=0.0, atol=1e-5)
+        assert np.abs(expected - offline(plain, song)).max() > 1e-3
+        with torch.no_grad():
+            in_pieces = network.separate(torch.from_numpy(song)[None], 7)[0].numpy()
+        np.testing.assert_allclose(in_pieces, expected, rtol=0.0, atol=1e-5)
+
+
+@pytest.mark.parametrize("gain", [0.1, 4.0])
+def test_how_loud_a_song_is_changes_nothing_but_that(gain: float, tmp_path: Path) -> None:
+    """Softer or louder, the same stems, as long as every frame is loud enough to count."""
+    mix = 0.1 * np.random.default_rng(8).standard_normal((2, SAMPLES)).astype(np.float32)
+    stems = {}
+    for name, level in (("levelled", {"level": -22.0}), ("plain", {})):
+        with open_stream(build_tiny_model(tmp_path, "band-split", name=name, **level)) as stream:
+            once = run_in_blocks(stream, mix, [SAMPLES])
+            stream.reset()
+            stems[name] = once, run_in_blocks(stream, np.float32(gain) * mix, [SAMPLES]) / gain
+    np.testing.assert_allclose(*stems["levelled"], rtol=0.0, atol=1e-5)
+    assert np.abs(stems["plain"][0] - stems["plain"][1]).max() > 1e-3
+
+
+def test_silence_before_a_song_is_no_part_of_its_level() -> None:
+    """Nor does it turn the gain up: a second of nothing, or of hiss, and the song is heard as it would be."""
+    network = build_tiny_network("band-split", level=-20.0, level_seconds=2.0)
+    mix = noise(2, SAMPLES, seed=9)
+    hop = network.spec.hop
+    lead = 40 * hop
+    for hiss in (0.0, 1e-4):
+        before = hiss * noise(2, lead, seed=10)
+        x = torch.view_as_real(network.analyse(torch.from_numpy(np.concatenate((before, mix), axis=1))[None]))
+        _, after = network.hear(x[:, :40], network.init_state(1))
+        assert not after["level"].any()
+        late, _ = network.hear(x[:, 44:], network.init_state(1))
+        whole, _ = network.hear(x, network.init_state(1))
+        # The first frames of the song hold some of what was before it.
+        torch.testing.assert_close(whole[:, 60:], late[:, 16:], rtol=0.0, atol=0.35)
