@@ -43,7 +43,8 @@ def run(
     """Measure and score.
 
     Args:
-        models: names or folders; all that are installed, if none is given.
+        models: names or folders; if none is given, all that are installed. Built-in methods, which have no
+            weights and stems of their own kinds, are measured when they are named.
         root: as `rtsep.evaluation.tracks.find_tracks` takes it.
         oracles: as `rtsep.evaluation.systems.open_oracle` takes them.
         seconds: of every track, from its start; None for all.
@@ -54,7 +55,7 @@ def run(
     Raises:
         UsageError, AudioFileError: when root, model or oracle are not there.
     """
-    packages: list[AnyPackage] = [find_any(name) for name in models] or available()
+    packages: list[AnyPackage] = [find_any(name) for name in models] or installed()
     if not packages:
         raise UsageError("there are no models: see 'rtsep models'")
     sources = find_tracks(root)
@@ -101,22 +102,29 @@ def run(
     return result
 
 
+def installed() -> list[AnyPackage]:
+    """Models that have learnt: shipped, trained or imported."""
+    return [package for package in available() if not package.built_in]
+
+
 def facts(package: AnyPackage, hops: int, seconds: float) -> dict[str, Any]:
     """What there is to say of a model without music: latency, time, memory, size, products."""
     row: dict[str, Any] = {"name": package.name, "parameters": counting.parameters(package)}
+    # A built-in method has a name and no folder.
+    place = package.name if package.built_in else str(package.root)
     if isinstance(package, ModelPackage):
-        found = ask("causal", model=str(package.root), hops=hops)
+        found = ask("causal", model=place, hops=hops)
         per_second = package.spec.sample_rate / package.spec.hop
-        macs = counting.graph(package)["macs"] * per_second
+        macs = None if package.built_in else counting.graph(package)["macs"] * per_second
         return {**row, "kind": "causal", **found, "macs_per_s": macs}
     assert isinstance(package, OfflinePackage)
-    found = ask("offline", model=str(package.root), seconds=seconds)
+    found = ask("offline", model=place, seconds=seconds)
     return {
         **row,
         "kind": "offline",
         "latency_ms": None,
         **found,
-        "macs_per_s": counting.offline_macs(package),
+        "macs_per_s": None if package.built_in else counting.offline_macs(package),
     }
 
 

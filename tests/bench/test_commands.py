@@ -13,6 +13,7 @@ from rtsep.bench import callbacks, deadline, floor, pareto, peers, soak, startup
 from rtsep.bench.published import PUBLISHED
 from rtsep.bench.record import Result, keep
 from rtsep.engine.telemetry import FIRST_HOPS
+from rtsep.separators.registry import find_any
 from rtsep.spec import RtsepError, UsageError
 from tests.cli.command import one_line, rtsep
 from tests.models import build_tiny_model
@@ -84,6 +85,14 @@ def test_startup(tmp_path: Path) -> None:
     assert data["held"] is (data["figures"]["warm_s"][0] < startup.BAR_SECONDS)
     assert data["figures"]["warm_s"][0] > 0.0 and data["figures"]["cold_s"] is None
     assert set(data["figures"]["imports_ms"]) < set(startup.MODULES)
+
+
+def test_pareto_measures_what_has_learnt_and_methods_that_are_named() -> None:
+    names = {package.name for package in pareto.installed()}
+    assert "live" in names and "centre" not in names and "repet" not in names
+    streamed, whole = pareto.facts(find_any("centre"), 3, 0.1), pareto.facts(find_any("repet"), 3, 2.0)
+    assert streamed["p50_ms"] > 0.0 and whole["real_time_factor"] > 0.0
+    assert streamed["macs_per_s"] is None and whole["macs_per_s"] is None and streamed["parameters"] is None
 
 
 def test_peers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
