@@ -6,7 +6,6 @@ which they are read. Its layers are in `rtsep.backends.fused_layers`.
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ from rtsep.backends import fused_layers as layers
 from rtsep.backends.open import fused_serves
 from rtsep.dsp.bands import band_average, band_centres, band_interpolation
 from rtsep.dsp.kernel import Floats, Integers
+from rtsep.dsp.loudness import kept, mean_square, mean_square_scale
 from rtsep.dsp.windows import asymmetric_pair
 from rtsep.separators.manifest import Manifest
 from rtsep.separators.registry import ModelPackage
@@ -155,11 +155,11 @@ class _Network:
         self.blocks = [_Block(weights, f"blocks.{layer}", self.width) for layer in range(depth)]
         weights.finish()
         level = config.get("level")
-        self.target = np.float32(0.0 if level is None else 10.0 ** (float(level) / 10.0))
+        self.target = np.float32(0.0 if level is None else mean_square(float(level)))
         seconds = float(config.get("level_seconds", 1.0))
-        self.keep = np.float32(math.exp(-manifest.hop / (seconds * manifest.sample_rate)))
+        self.keep = np.float32(kept(manifest.hop, seconds, manifest.sample_rate))
         taken, _ = asymmetric_pair(window.analysis, window.synthesis, manifest.hop)
-        self.mean_square = np.float32(2.0 / (window.analysis * np.sum(np.square(taken, dtype=np.float64))))
+        self.mean_square = np.float32(mean_square_scale(taken))
         # The manifest's state has the phases first.
         shapes = {entry.shape for entry in manifest.state if entry.name != "level"}
         memories = {(self.dilation, depth, 1, self.groups, block.memory) for block in self.blocks}

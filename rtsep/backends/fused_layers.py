@@ -16,19 +16,19 @@ import numpy as np
 from numba import njit
 
 from rtsep.dsp.kernel import Floats, Integers, kernel
+from rtsep.dsp.loudness import QUIET as QUIET_POWER
+from rtsep.dsp.loudness import SOUNDING as SOUNDING_POWER
 
 ROWS = 4
 """Rows that a product takes together: each weight is then read once for all of them."""
 LAYER_NORM_EPSILON = np.float32(1e-5)
-QUIET, SOUNDING = np.float32(1e-8), np.float32(1e-6)
-"""As in `rtsep.separators.mask_network`, which imports torch."""
+QUIET, SOUNDING = np.float32(QUIET_POWER), np.float32(SOUNDING_POWER)
 
 _LOG2_E = np.float32(math.log2(math.e))
 # ln 2 in two parts: the first has few enough digits that a whole multiple of it is exact.
 _LN2_HIGH, _LN2_LOW = np.float32(0.693359375), np.float32(math.log(2.0) - 0.693359375)
 _LOWEST, _HIGHEST = np.float32(-87.0), np.float32(88.0)
 _ONE, _TWO, _HALF = np.float32(1.0), np.float32(2.0), np.float32(0.5)
-_SQRT_HALF = np.float32(0.5**0.5)
 _C2, _C3, _C4, _C5, _C6 = (np.float32(1.0 / math.factorial(n)) for n in range(2, 7))
 _SQRT_TWO = np.float32(2.0**0.5)
 _LN2 = np.float32(math.log(2.0))
@@ -105,6 +105,18 @@ def _product(x: Floats, weight: Floats, bias: Floats, out: Floats) -> None:
                 out[m + 1, n] += b0 * w0
                 out[m + 2, n] += c0 * w0
                 out[m + 3, n] += d0 * w0
+
+
+@kernel(
+    "void(float32[:, ::1], float32[:, ::1], float32[::1], float32[:, ::1], float32[:, ::1])", reorder=True
+)
+def _add_product(heard: Floats, weight: Floats, bias: Floats, added: Floats, x: Floats) -> None:
+    """x += heard @ weight + bias, which is left in `added`; as `_product`."""
+    _product(heard, weight, bias, added)
+    rows, width = x.shape
+    for m in range(rows):
+        for n in range(width):
+            x[m, n] += added[m, n]
 
 
 @kernel("void(float32[::1], float32[:, ::1], float32[::1])", reorder=True)
@@ -293,10 +305,7 @@ def along_time(
     _product(joined, weight, bias, gates)
     for m in range(rows):
         _remember(gates[m], c[m], h[m])
-    _product(h, out_weight, out_bias, added)
-    for m in range(rows):
-        for n in range(width):
-            x[m, n] += added[m, n]
+    _add_product(h, out_weight, out_bias, added, x)
 
 
 @kernel(
@@ -333,7 +342,6 @@ def along_groups(
         normal, gates, heard: (rows, width), (rows, 8 units), (rows, 2 units), to work in.
         cells, added: (units,), (rows, width), to work in.
     """
-    rows, width = x.shape
     units = recurrent.shape[1]
     _normalise(x, gain, shift, normal)
     _product(normal, weight, bias, gates)
@@ -348,10 +356,7 @@ def along_groups(
                 before = g - 1 if direction == 0 else g + 1
                 _add_row(heard[before, own : own + units], recurrent[direction], gate)
             _remember(gate, cells, heard[g, own : own + units])
-    _product(heard, out_weight, out_bias, added)
-    for m in range(rows):
-        for n in range(width):
-            x[m, n] += added[m, n]
+    _add_product(heard, out_weight, out_bias, added, x)
 
 
 @kernel(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rtsep.backends.open import DEFAULT_BACKEND
+from rtsep.backends.open import BACKENDS, DEFAULT_BACKEND
 from rtsep.cli.errors import warn
 from rtsep.separators.registry import DEFAULT_MODEL
 from rtsep.spec import UsageError
@@ -87,7 +87,7 @@ def deadline(
     ] = None,
     backend: Annotated[
         list[str] | None,
-        typer.Option(metavar="auto|fused|onnx|torch", help="May be repeated.  [default: auto]"),
+        typer.Option(metavar="|".join(BACKENDS), help="May be repeated.  [default: auto]"),
     ] = None,
     threads: Annotated[
         list[int] | None, typer.Option(min=1, help="CPU threads; may be repeated.  [default: 1]")
@@ -126,7 +126,7 @@ def soak(
     decks: Annotated[int, typer.Option(min=1, help="Decks in the engine.")] = 1,
     block: Annotated[int, typer.Option(min=1, help="Frames handed over at once.")] = 128,
     backend: Annotated[
-        str, typer.Option(metavar="auto|fused|onnx|torch", help="What runs the model.")
+        str, typer.Option(metavar="|".join(BACKENDS), help="What runs the model.")
     ] = DEFAULT_BACKEND,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads for the model.")] = 1,
     short: Short = False,

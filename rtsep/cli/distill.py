@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from rtsep.backends.open import DEFAULT_BACKEND
+from rtsep.backends.open import BACKENDS, DEFAULT_BACKEND
 from rtsep.cli.errors import report
 from rtsep.cli.progress import AudioProgress, clock
 from rtsep.cli.separate import SomeFilesFailed, find_songs
@@ -42,7 +42,7 @@ def distill(
     ] = False,
     device: Annotated[str, typer.Option(metavar="cpu|cuda", help="What computes.")] = "cpu",
     backend: Annotated[
-        str, typer.Option(metavar="auto|fused|onnx|torch", help="What runs a causal model.")
+        str, typer.Option(metavar="|".join(BACKENDS), help="What runs a causal model.")
     ] = DEFAULT_BACKEND,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads for the model.")] = 1,
     quiet: Annotated[

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rtsep.backends.open import DEFAULT_BACKEND
+from rtsep.backends.open import BACKENDS, DEFAULT_BACKEND
 from rtsep.cli.threads import capped
 from rtsep.separators.registry import DEFAULT_MODEL
 from rtsep.spec import RtsepError
@@ -51,7 +51,7 @@ def latency(
     ] = False,
     seconds: Annotated[float, typer.Option(min=0.5, help="How long to measure hop times.")] = 10.0,
     backend: Annotated[
-        str, typer.Option(metavar="auto|fused|onnx|torch", help="What runs the model.")
+        str, typer.Option(metavar="|".join(BACKENDS), help="What runs the model.")
     ] = DEFAULT_BACKEND,
     device: Annotated[str, typer.Option(metavar="cpu|cuda", help="What computes.")] = "cpu",
     threads: Annotated[int, typer.Option(min=1, help="CPU threads for the model.")] = 1,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rtsep.backends.open import DEFAULT_BACKEND
+from rtsep.backends.open import BACKENDS, DEFAULT_BACKEND
 from rtsep.cli.errors import warn
 from rtsep.cli.rig_options import load_rig
 from rtsep.cli.surfaces import OscOptions, PageOptions
@@ -176,7 +176,7 @@ def live(
         Fallback, typer.Option(help="What is heard where a hop is not ready: the delayed input, or silence.")
     ] = Fallback.dry,
     backend: Annotated[
-        str, typer.Option(metavar="auto|fused|onnx|torch", help="What runs the model.")
+        str, typer.Option(metavar="|".join(BACKENDS), help="What runs the model.")
     ] = DEFAULT_BACKEND,
     device: Annotated[str, typer.Option(metavar="cpu|cuda", help="What computes.")] = "cpu",
     threads: Annotated[int, typer.Option(min=1, help="CPU threads for the model.")] = 1,

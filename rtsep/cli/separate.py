@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Self
 
 import typer
 
+from rtsep.backends.open import BACKENDS, DEFAULT_BACKEND
 from rtsep.cli.errors import report, warn
 from rtsep.cli.progress import CatalogueProgress, clock, speed
 from rtsep.separators.registry import DEFAULT_MODEL
@@ -91,10 +92,8 @@ def separate(
     device: Annotated[str, typer.Option(metavar="cpu|cuda", help="What computes.")] = "cpu",
     backend: Annotated[
         str,
-        typer.Option(
-            metavar="auto|fused|onnx|torch", help="What runs a causal model; auto is the faster one."
-        ),
-    ] = "auto",
+        typer.Option(metavar="|".join(BACKENDS), help="What runs a causal model; auto is the faster one."),
+    ] = DEFAULT_BACKEND,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads for each model.")] = 1,
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Say nothing but errors and warnings.")

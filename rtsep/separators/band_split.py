@@ -26,7 +26,7 @@ from torch.nn import functional
 
 from rtsep.separators.chrono import spread_memory
 from rtsep.separators.lstm_cell import lstm_step
-from rtsep.separators.mask_network import LEVEL, MaskConfig, MaskNetwork
+from rtsep.separators.mask_network import MaskConfig, MaskNetwork, without_level
 from rtsep.separators.network import State
 
 
@@ -90,8 +90,7 @@ class BandSplit(MaskNetwork):
         """See `MaskNetwork.decide`."""
         batch, time, _ = features.shape
         phases = self.config.dilation
-        if state is None:
-            state = {name: value for name, value in self.init_state(batch).items() if name != LEVEL}
+        state = without_level(self.init_state(batch)) if state is None else state
         logits, after = [], []
         for phase in range(phases):
             before = {name: value[phase] for name, value in state.items()}

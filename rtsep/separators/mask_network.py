@@ -11,7 +11,6 @@ Axes in shapes below: batch, time (frames), channels, bins, bands, stems.
 from __future__ import annotations
 
 import contextlib
-import math
 from abc import abstractmethod
 from typing import Literal
 
@@ -22,16 +21,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rtsep.dsp.bands import band_average, band_centres, band_interpolation
+from rtsep.dsp.loudness import QUIET, SOUNDING, kept, mean_square, mean_square_scale
 from rtsep.dsp.windows import asymmetric_pair
 from rtsep.separators.banded import BandedProduct
 from rtsep.separators.network import CausalNetwork, State
 from rtsep.spec import STEMS, StreamSpec
-
-QUIET = 1e-8
-"""Power below which a band counts as silent: about -80 dB for one bin of a full-scale frame."""
-
-SOUNDING = 1e-6
-"""Mean square below which a frame says nothing of how loud the music is: -60 dB."""
 
 AVERAGE_PIECES, SPREAD_PIECES = 6, 10
 """Pieces of the products into bands and out of them, in a stream's step: the fastest of those tried."""
@@ -129,9 +123,7 @@ class MaskNetwork(CausalNetwork):
         self._spread = BandedProduct(np.repeat(constants["to_bins"], 2, axis=1), SPREAD_PIECES)
         self.input_mean = nn.Parameter(torch.zeros(self.views * self.bands))
         self.input_scale = nn.Parameter(torch.ones(self.views * self.bands))
-        # From a frame's energy over its bins to the mean square of its samples, by Parseval: half the
-        # spectrum is there, and the window has taken its share.
-        self._mean_square = 2.0 / (config.analysis * float(np.sum(np.square(analysis, dtype=np.float64))))
+        self._mean_square = mean_square_scale(analysis)
         self.dropout = 0.0
         self.half_precision = False
 
@@ -241,8 +233,7 @@ class MaskNetwork(CausalNetwork):
     def steps(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         """See `CausalNetwork.steps`: all frames side by side, only the memory along time in turn."""
         features, levels = self.hear(x, state)
-        kept = {name: value for name, value in state.items() if name != LEVEL}
-        logits, after = self.decide(features, kept)
+        logits, after = self.decide(features, without_level(state))
         return self._apply_masks(x, logits), after | levels
 
     # -- one frame at a time ---------------------------------------------------------------------
@@ -267,16 +258,14 @@ class MaskNetwork(CausalNetwork):
             powers = powers * gain[:, None, None]
         features = torch.log(powers + QUIET).flatten(1)
         with self._deciding():
-            logits, after = self.decide_once(
-                features, {name: value for name, value in state.items() if name != LEVEL}
-            )
+            logits, after = self.decide_once(features, without_level(state))
             after = after | levels
         masks = self._spread(_softmax_over_stems(logits.float()))
         if not stereo or self.config.stereo == "left-right":
             out = masks * lines.unsqueeze(1)
         else:
-            kept = masks * (pair * 0.5**0.5).unsqueeze(1)
-            mid, side = kept[:, :, :1], kept[:, :, 1:]
+            heard = masks * (pair * 0.5**0.5).unsqueeze(1)
+            mid, side = heard[:, :, :1], heard[:, :, 1:]
             out = torch.cat((mid + side, mid - side), dim=2)
         return out.unflatten(-1, (-1, 2)), after
 
@@ -334,7 +323,7 @@ class MaskNetwork(CausalNetwork):
 
     def _forget(self, every: int) -> float:
         """What a running sum keeps from one frame to the next."""
-        return math.exp(-self.config.hop * every / (self.config.level_seconds * self.config.sample_rate))
+        return kept(self.config.hop * every, self.config.level_seconds, self.config.sample_rate)
 
     def _levelled(self, energy: Tensor, level: Tensor, keep: float) -> tuple[Tensor, State]:
         """One frame's mean square, (batch,): the gain of its powers, and the sums with it if it sounds."""
@@ -346,7 +335,7 @@ class MaskNetwork(CausalNetwork):
     def _gain(self, level: Tensor) -> Tensor:
         """From sums (batch, 2) to what powers are multiplied by, (batch,): one as long as nothing sounded."""
         assert self.config.level is not None
-        target = 10.0 ** (self.config.level / 10.0)
+        target = mean_square(self.config.level)
         mean = level[..., 0] / level[..., 1].clamp_min(1e-3)
         return torch.where(level[..., 1] > 0.0, target / mean.clamp_min(SOUNDING), torch.ones_like(mean))
 
@@ -362,6 +351,11 @@ class MaskNetwork(CausalNetwork):
         mid = masks[:, :, :, 0] * (left + right).unsqueeze(2)
         side = masks[:, :, :, 1] * (left - right).unsqueeze(2)
         return 0.5 * torch.stack((mid + side, mid - side), dim=3)
+
+
+def without_level(state: State) -> State:
+    """What is the network's own of a state: what `MaskNetwork.decide` takes."""
+    return {name: value for name, value in state.items() if name != LEVEL}
 
 
 def masks_of(network: nn.Module) -> MaskNetwork | None:

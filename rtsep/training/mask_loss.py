@@ -218,11 +218,10 @@ def loss(
     truth = _energy(statistics.target, weights)
     counted = importance(statistics.groups, vocals, 2.0)
     total = logits.new_zeros((), dtype=torch.float32)
-    by_second = [_segments(energy, frames) for energy in (products, truth, whole)]
-    if scale_free < 1.0:
-        total = total + (1.0 - scale_free) * _mean(_levels(*by_second), counted)
-    if silent_parts > 0.0:
-        total = total + silent_parts * _mean(_levels_of_silence(*by_second), counted)
+    for weight, level in ((1.0 - scale_free, _levels), (silent_parts, _levels_of_silence)):
+        if weight > 0.0:
+            by_second = (_segments(energy, frames) for energy in (products, truth, whole))
+            total = total + weight * _mean(level(*by_second), counted)
     if scale_free > 0.0:
         ratios = _si_sdr(*(energy.sum(dim=1, keepdim=True) for energy in (products, truth, whole)))
         total = total - scale_free * _mean(ratios, counted)

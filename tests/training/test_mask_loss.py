@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -59,7 +60,19 @@ def plain_floor(share: Tensor | float) -> Tensor | float:
     return SOUNDING_FLOOR * share + SILENT_FLOOR * FAINT / (FAINT + share)
 
 
-def plain_loss(logits: Tensor, s: Statistics, frames: int) -> Tensor:
+def plain_level(error: Tensor, truth: Tensor) -> Tensor:
+    """dB of an error's share of the mixture, above the floor of a part with such a share."""
+    return 10.0 * torch.log10(error + plain_floor(truth))
+
+
+def plain_level_of_silence(error: Tensor, truth: Tensor) -> Tensor:
+    """dB of it above one hundredth of the mixture, as far as the part is silent."""
+    return FAINT / (FAINT + truth) * 10.0 * torch.log10(1.0 + error / NEARLY_SILENT)
+
+
+def plain_loss(
+    logits: Tensor, s: Statistics, frames: int, level_of: Callable[[Tensor, Tensor], Tensor] = plain_level
+) -> Tensor:
     """Mean over examples, known parts (vocals twice) and whole segments of the error's level in dB."""
     x, cross, target, groups = (v.double() for v in (s.mixture, s.cross, s.target, s.groups))
     masks = torch.softmax(logits.double(), dim=2)
@@ -78,9 +91,9 @@ def plain_loss(logits: Tensor, s: Statistics, frames: int) -> Tensor:
                 for p in range(groups.shape[1]):
                     if groups[b, p].any():
                         importance = 2.0 if groups[b, p, 0] else 1.0
-                        energy = (error[b, cut, p] * weights).sum() / reference
-                        lowest = plain_floor((target[b, cut, p] * weights).sum() / reference)
-                        total = total + share * importance * 10.0 * torch.log10(energy + lowest)
+                        wrong = (error[b, cut, p] * weights).sum() / reference
+                        sounds = (target[b, cut, p] * weights).sum() / reference
+                        total = total + share * importance * level_of(wrong, sounds)
                         count += share * importance
     return total / count
 
@@ -111,34 +124,6 @@ def plain_si_sdr(logits: Tensor, s: Statistics) -> Tensor:
     return total / count
 
 
-def plain_silence(logits: Tensor, s: Statistics, frames: int) -> Tensor:
-    """As `plain_loss`, of the error's level above one hundredth of the mixture, where a part is silent."""
-    x, cross, target, groups = (v.double() for v in (s.mixture, s.cross, s.target, s.groups))
-    part_masks = torch.einsum("bps,btsck->btpck", groups, torch.softmax(logits.double(), dim=2))
-    error = part_masks**2 * x.unsqueeze(2) - 2.0 * part_masks * cross + target
-    spectrum = x.mean(dim=(1, 2))
-    white = 1.0 / (spectrum + 1e-4 * spectrum.mean(dim=1, keepdim=True) + 1e-12)
-    total, count = torch.zeros((), dtype=torch.float64), 0.0
-    for b in range(x.shape[0]):
-        segments = [slice(n * frames, (n + 1) * frames) for n in range(max(x.shape[1] // frames, 1))]
-        for weights, share in ((torch.ones_like(white[b]), 1.0 - WHITE_SHARE), (white[b], WHITE_SHARE)):
-            own = [(x[b, cut] * weights).sum() for cut in segments]
-            average = sum(own) / len(own)
-            for cut, level in zip(segments, own, strict=True):
-                reference = level + 1e-3 * average + 1e-9
-                for p in range(groups.shape[1]):
-                    if groups[b, p].any():
-                        importance = 2.0 if groups[b, p, 0] else 1.0
-                        wrong = (error[b, cut, p] * weights).sum() / reference
-                        sounds = (target[b, cut, p] * weights).sum() / reference
-                        silence = FAINT / (FAINT + sounds)
-                        total = total + share * importance * silence * 10.0 * torch.log10(
-                            1.0 + wrong / NEARLY_SILENT
-                        )
-                        count += share * importance
-    return total / count
-
-
 @pytest.mark.parametrize("groups", [FOUR, INSIDE, TWO], ids=["four", "inside", "two"])
 @pytest.mark.parametrize("silent", [(), (0,), (1,)])
 def test_what_silent_parts_are_given_is_added_as_written_out(groups: Tensor, silent: tuple[int, ...]) -> None:
@@ -147,7 +132,8 @@ def test_what_silent_parts_are_given_is_added_as_written_out(groups: Tensor, sil
     value = loss(logits, statistics, FRAMES, scale_free=1.0, silent_parts=0.5)
     value.backward()
     plain = make_logits().double().requires_grad_()
-    expected = plain_si_sdr(plain, statistics) + 0.5 * plain_silence(plain, statistics, FRAMES)
+    expected = plain_si_sdr(plain, statistics)
+    expected = expected + 0.5 * plain_loss(plain, statistics, FRAMES, plain_level_of_silence)
     expected.backward()
     assert float(value.detach()) == pytest.approx(float(expected.detach()), abs=1e-3)
     assert logits.grad is not None and plain.grad is not None
