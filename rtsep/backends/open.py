@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rtsep.backends.base import Backend, OfflineModel
+from rtsep.backends.choices import BACKENDS, DEFAULT_BACKEND, DEVICES
 from rtsep.backends.threads import useful
 from rtsep.separators.registry import ModelPackage, OfflinePackage
 from rtsep.spec import BackendError
@@ -12,10 +13,6 @@ from rtsep.spec import BackendError
 if TYPE_CHECKING:
     from rtsep.backends.batched import Precision
     from rtsep.backends.blocks import BlockRunner, BlockStream
-
-BACKENDS: tuple[str, ...] = ("auto", "fused", "onnx", "torch")
-DEFAULT_BACKEND = "auto"
-DEVICES: tuple[str, ...] = ("cpu", "cuda")
 
 
 def fused_serves(package: ModelPackage) -> bool:

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtsep.backends.base import Backend
-from rtsep.backends.open import DEFAULT_BACKEND, open_backend
+from rtsep.backends.choices import DEFAULT_BACKEND
+from rtsep.backends.open import open_backend
 from rtsep.dsp.stft import StreamingISTFT, StreamingSTFT
 from rtsep.dsp.windows import asymmetric_pair
 from rtsep.separators.registry import DEFAULT_MODEL, ModelPackage, find

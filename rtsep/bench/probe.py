@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from rtsep.backends.open import DEFAULT_BACKEND
+from rtsep.backends.choices import DEFAULT_BACKEND
 from rtsep.bench.memory import peak_megabytes
 from rtsep.spec import RtsepError
 

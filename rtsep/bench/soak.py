@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import fields
 from typing import Any
 
-from rtsep.backends.open import DEFAULT_BACKEND
+from rtsep.backends.choices import DEFAULT_BACKEND
 from rtsep.bench import pictures
 from rtsep.bench.record import Result, Tracked
 from rtsep.engine.options import EngineOptions

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rtsep.backends.open import BACKENDS, DEFAULT_BACKEND
+from rtsep.backends.choices import BACKENDS, DEFAULT_BACKEND
 from rtsep.cli.errors import warn
 from rtsep.separators.registry import DEFAULT_MODEL
 from rtsep.spec import UsageError

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from rtsep.backends.open import BACKENDS, DEFAULT_BACKEND
+from rtsep.backends.choices import BACKENDS, DEFAULT_BACKEND
 from rtsep.cli.errors import report
 from rtsep.cli.progress import AudioProgress, clock
 from rtsep.cli.separate import SomeFilesFailed, find_songs

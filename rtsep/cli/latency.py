@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rtsep.backends.open import BACKENDS, DEFAULT_BACKEND
+from rtsep.backends.choices import BACKENDS, DEFAULT_BACKEND
 from rtsep.cli.threads import capped
 from rtsep.separators.registry import DEFAULT_MODEL
 from rtsep.spec import RtsepError

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rtsep.backends.open import BACKENDS, DEFAULT_BACKEND
+from rtsep.backends.choices import BACKENDS, DEFAULT_BACKEND
 from rtsep.cli.errors import warn
 from rtsep.cli.rig_options import load_rig
 from rtsep.cli.surfaces import OscOptions, PageOptions

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Self
 
 import typer
 
-from rtsep.backends.open import BACKENDS, DEFAULT_BACKEND
+from rtsep.backends.choices import BACKENDS, DEFAULT_BACKEND
 from rtsep.cli.errors import report, warn
 from rtsep.cli.progress import CatalogueProgress, clock, speed
 from rtsep.separators.registry import DEFAULT_MODEL

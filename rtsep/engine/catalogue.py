@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from rtsep.backends.base import OfflineModel
-from rtsep.backends.open import BACKENDS, DEFAULT_BACKEND, open_blocks, stepping
+from rtsep.backends.choices import BACKENDS, DEFAULT_BACKEND
+from rtsep.backends.open import open_blocks, stepping
 from rtsep.backends.stream import HopStream, open_stream
 from rtsep.engine.offline import (
     AnyModel,

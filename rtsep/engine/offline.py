@@ -18,7 +18,8 @@ import soxr
 from numpy.typing import NDArray
 
 from rtsep.backends.base import OfflineModel
-from rtsep.backends.open import DEFAULT_BACKEND, open_offline
+from rtsep.backends.choices import DEFAULT_BACKEND
+from rtsep.backends.open import open_offline
 from rtsep.backends.stream import HopStream, open_stream
 from rtsep.engine.chunks import ChunkedFeed
 from rtsep.io import stem_mp4

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from rtsep.backends.open import DEFAULT_BACKEND
+from rtsep.backends.choices import DEFAULT_BACKEND
 from rtsep.engine.board import Board
 from rtsep.engine.worker import Routes
 from rtsep.separators.registry import DEFAULT_MODEL

@@ -11,7 +11,7 @@ import soxr
 from numpy.typing import NDArray
 
 from rtsep.backends.base import OfflineModel
-from rtsep.backends.open import DEFAULT_BACKEND
+from rtsep.backends.choices import DEFAULT_BACKEND
 from rtsep.backends.stream import HopStream
 from rtsep.engine.offline import open_model, separate_array
 from rtsep.separators.registry import DEFAULT_MODEL, AnyPackage

@@ -11,7 +11,7 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
-from rtsep.backends.open import DEFAULT_BACKEND
+from rtsep.backends.choices import DEFAULT_BACKEND
 from rtsep.effects.parameters import MASTER
 from rtsep.engine.offline import open_feed, open_model, separate_array
 from rtsep.engine.separator import resampled, with_channels
