@@ -35,6 +35,8 @@ look() {
         if ! have_command chromium && ! have_command chromium-browser && ! have_command google-chrome; then
             need chromium chromium
         fi
+        # torch compiles parts of a network for training with it.
+        if ! have_command g++; then need g++ g++; fi
         if ! have_command jackd; then need jackd jackd2; fi
         if ! have_command jack_lsp || ! have_command jack_iodelay; then
             # Part of jackd2 up to Debian 12, a package of their own from 13 on.

@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = ROOT / "scripts" / "system_packages.sh"
-PROGRAMS = ("ffmpeg", "ffprobe", "jackd", "jack_lsp", "jack_iodelay", "chromium")
+PROGRAMS = ("ffmpeg", "ffprobe", "g++", "jackd", "jack_lsp", "jack_iodelay", "chromium")
 
 
 class Machine:

@@ -15,14 +15,23 @@ matrix products, and the past of a convolution is shifted in one piece.
 
 from __future__ import annotations
 
-from typing import Self
+from collections.abc import Callable
+from typing import NamedTuple, Self
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rtsep.separators.cumulative_norm import MAX_HORIZON, Ladder, normalise, normalise_step, step_weights
+from rtsep.separators.cumulative_norm import (
+    MAX_HORIZON,
+    Ladder,
+    moments,
+    normalise,
+    normalise_step,
+    scaled,
+    step_weights,
+)
 from rtsep.separators.network import CausalNetwork, State
 from rtsep.spec import STEMS, StreamSpec
 
@@ -44,6 +53,9 @@ class ConvTasNetConfig(BaseModel):
         norm_seconds: horizon of the cumulative norms: how long they are cumulative, and how slowly
             they forget from then on. Close to the length of training's excerpts it lets the network
             meet nothing on stage that it has not met there.
+        balance: what the stems are made of those that the network tells apart: a row for each, all columns
+            sum to one; none leaves them as they are. A network that learnt by a loss without a scale gives
+            one stem too little and another too much.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -61,6 +73,7 @@ class ConvTasNetConfig(BaseModel):
     blocks: int = Field(8, ge=1, le=16)
     repeats: int = Field(3, ge=1)
     norm_seconds: float = Field(8.0, gt=0.0)
+    balance: tuple[tuple[float, ...], ...] = ()
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -70,6 +83,13 @@ class ConvTasNetConfig(BaseModel):
             raise ValueError(f"hop {self.hop} must be a multiple of half the window, {self.stride}")
         if self.horizon > MAX_HORIZON:
             raise ValueError(f"norm_seconds {self.norm_seconds:g} is more frames than can be counted")
+        if self.balance:
+            sizes = {len(self.balance), *(len(row) for row in self.balance)}
+            if sizes != {len(self.stems)}:
+                raise ValueError(f"balance must have {len(self.stems)} rows of {len(self.stems)} numbers")
+            sums = [sum(column) for column in zip(*self.balance, strict=True)]
+            if not all(abs(one - 1.0) < 1e-6 for one in sums):
+                raise ValueError("balance: every column must sum to one, or stems do not sum to the mixture")
         return self
 
     @property
@@ -116,12 +136,7 @@ class _Block(nn.Module):
 
     def convolved(self, context: Tensor) -> Tensor:
         """From the first norm, with `past` frames in front, up to the second."""
-        frames = context.shape[1] - self.past
-        y: Tensor = self.taps_bias
-        for tap, weight in enumerate(self.taps.unbind()):
-            start = tap * self.dilation
-            y = y + weight * context[:, start : start + frames]
-        return self.depth_prelu(y)
+        return self.depth_prelu(_convolved(context, self.taps, self.taps_bias, self.dilation))
 
     def closed(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """From the second norm: what the next block takes, and this one's share of the skip path."""
@@ -132,11 +147,49 @@ class _Block(nn.Module):
         return x + residual, skip
 
 
+def _convolved(context: Tensor, taps: Tensor, bias: Tensor, dilation: int) -> Tensor:
+    """Depthwise convolution of frames that have their past in front of them."""
+    frames = context.shape[1] - (taps.shape[0] - 1) * dilation
+    y = bias
+    for tap, weight in enumerate(taps.unbind()):
+        start = tap * dilation
+        y = y + weight * context[:, start : start + frames]
+    return y
+
+
+def _activated(x: Tensor, slope: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """PReLU in float32, and the moments of its frames."""
+    y = functional.prelu(x.float(), slope)
+    return y, *moments(y)
+
+
+def _convolved_whole(
+    y: Tensor, mean: Tensor, var: Tensor, taps: Tensor, bias: Tensor, slope: Tensor, dilation: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """First norm of a whole signal, convolution, PReLU, and the moments of its frames."""
+    past = (taps.shape[0] - 1) * dilation
+    context = functional.pad(scaled(y, mean, var), (0, 0, past, 0))
+    return _activated(_convolved(context, taps, bias, dilation), slope)
+
+
+class _Between(NamedTuple):
+    """What a block does between its matrix products: a dozen passes over memory, or three compiled ones."""
+
+    activated: Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
+    convolved: Callable[..., tuple[Tensor, Tensor, Tensor]]
+    scaled: Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+_AS_WRITTEN = _Between(_activated, _convolved_whole, scaled)
+
+
 class ConvTasNet(CausalNetwork):
     """Masks a learned transform of the waveform with stacks of dilated causal convolutions."""
 
     domain = "waveform"
     architecture = "conv-tasnet"
+
+    _balance: Tensor | None
 
     def __init__(self, config: ConvTasNetConfig) -> None:
         super().__init__()
@@ -153,6 +206,17 @@ class ConvTasNet(CausalNetwork):
         self.masks_prelu = nn.PReLU()
         self.masks = nn.Linear(config.skip, stems * config.filters)
         self.decoder = nn.Linear(config.filters, samples, bias=False)
+        balance = torch.tensor(config.balance) if config.balance else None
+        self.register_buffer("_balance", balance, persistent=False)
+        self._compiled: _Between | None = None
+
+    def compile_training(self) -> None:
+        """See `Compilable`. Blocks of one dilation share what is compiled."""
+        self._compiled = _Between(
+            torch.compile(_activated, dynamic=False),
+            torch.compile(_convolved_whole, dynamic=False),
+            torch.compile(scaled, dynamic=False),
+        )
 
     def forward(self, mix: Tensor) -> Tensor:
         """(batch, channels, samples) to (batch, stems, channels, samples), aligned."""
@@ -162,14 +226,24 @@ class ConvTasNet(CausalNetwork):
         mix = functional.pad(mix, (stride, strides * stride - samples))
         ladder = Ladder(strides, self.config.horizon, mix.device)
 
+        # What is compiled is so for one length.
+        between = self._compiled if self.training and self._compiled else _AS_WRITTEN
         features = self._encode(mix)
-        x = self.bottleneck(normalise(features, ladder))
-        skips = features.new_zeros(())
+        x = self.bottleneck(normalise(features, ladder)).float()
+        skips = x.new_zeros(())
         for block in self._blocks():
-            y = normalise(block.opened(x), ladder)
-            y = block.convolved(functional.pad(y, (0, 0, block.past, 0)))
-            x, skip = block.closed(x, normalise(y, ladder))
-            skips = skips + skip
+            y, *of_frames = between.activated(block.expand(x), block.expand_prelu.weight)
+            y, *of_frames = between.convolved(
+                y,
+                *ladder.statistics(*of_frames),
+                block.taps,
+                block.taps_bias,
+                block.depth_prelu.weight,
+                block.dilation,
+            )
+            x, skip = block.closed(x, between.scaled(y, *ladder.statistics(*of_frames)))
+            # In float32 whatever the products' type: sixteen bits would lose what the blocks add.
+            skips = skips + skip.float()
         heads, tails = self._decode(features, skips)
         late = functional.pad(tails[:, :-1], (0, 0) * 3 + (1, 0))
         stems = self._consistent(heads + late, mix[..., :-stride])
@@ -247,10 +321,13 @@ class ConvTasNet(CausalNetwork):
         return frames[..., : c.stride], frames[..., c.stride :]
 
     def _consistent(self, halves: Tensor, mix: Tensor) -> Tensor:
-        """Lay frames end to end and share out what their sum over the stems lacks of the mixture."""
+        """Lay frames end to end, share out what the stems lack of the mixture, and balance them."""
         stems = halves.permute(0, 2, 3, 1, 4).flatten(3)
         missing = mix.unsqueeze(1) - stems.sum(dim=1, keepdim=True)
-        return stems + missing / len(self.config.stems)
+        stems = stems + missing / len(self.config.stems)
+        if self._balance is None:
+            return stems
+        return torch.matmul(self._balance, stems.flatten(2)).unflatten(2, stems.shape[2:])
 
 
 class _Statistics:

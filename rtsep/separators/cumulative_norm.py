@@ -62,6 +62,14 @@ class Ladder:
             x = torch.cat((x[..., :shift], x[..., shift:] + fade * x[..., :-shift]), dim=-1)
         return x
 
+    def statistics(self, frame_mean: Tensor, frame_var: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and variance of all frames up to each, from those of the frames alone, (batch, frames, 1)."""
+        of_frame, spread = frame_mean.squeeze(2), frame_var.squeeze(2)
+        mean = self.scan(self.share * of_frame)
+        before = torch.cat((torch.zeros_like(mean[:, :1]), mean[:, :-1]), dim=1)
+        var = self.scan(self.share * (spread + (1.0 - self.share) * (of_frame - before).square()))
+        return mean.unsqueeze(2), var.unsqueeze(2)
+
 
 def step_weights(count: Tensor, frames: int, horizon: int) -> Tensor:
     """Weight of each frame of a step in the statistics after each of them.
@@ -93,12 +101,7 @@ def normalise(x: Tensor, ladder: Ladder) -> Tensor:
 
     There is no gain and no bias: what follows a norm is linear and has its own.
     """
-    frame_mean, frame_var = (moment.squeeze(2) for moment in _moments(x))
-    share = ladder.share
-    mean = ladder.scan(share * frame_mean)
-    before = torch.cat((torch.zeros_like(mean[:, :1]), mean[:, :-1]), dim=1)
-    var = ladder.scan(share * (frame_var + (1.0 - share) * (frame_mean - before).square()))
-    return _scaled(x, mean.unsqueeze(2), var.unsqueeze(2))
+    return scaled(x, *ladder.statistics(*moments(x)))
 
 
 def normalise_step(x: Tensor, mean: Tensor, var: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -112,7 +115,7 @@ def normalise_step(x: Tensor, mean: Tensor, var: Tensor, weights: Tensor) -> tup
     Returns:
         The normalised frames, and mean and variance after each of them, (batch, frames, 1).
     """
-    frame_mean, frame_var = _moments(x)
+    frame_mean, frame_var = moments(x)
     # First and second moment about the old mean, relative to their old values: rows of weights need
     # not reach one exactly for the statistics to stay where they are when nothing changes.
     drift = frame_mean - mean
@@ -120,16 +123,17 @@ def normalise_step(x: Tensor, mean: Tensor, var: Tensor, weights: Tensor) -> tup
     spread = weights @ (frame_var + drift * drift - var)
     mean_now = mean + shift
     var_now = var + spread - shift * shift
-    return _scaled(x, mean_now, var_now), mean_now, var_now
+    return scaled(x, mean_now, var_now), mean_now, var_now
 
 
-def _scaled(x: Tensor, mean: Tensor, var: Tensor) -> Tensor:
+def scaled(x: Tensor, mean: Tensor, var: Tensor) -> Tensor:
+    """Frames (batch, frames, channels) to mean zero and variance one by these, (batch, frames, 1) each."""
     # Rounding can leave a variance a little below zero when all channels are alike: the floor holds it.
     return (x - mean) / torch.sqrt(var.clamp(min=FLOOR))
 
 
-def _moments(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and variance of each frame in float32, (batch, frames, 1)."""
+def moments(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance of each frame by itself, in float32, (batch, frames, 1)."""
     x = x.float()
     mean = x.mean(dim=2, keepdim=True)
     centred = x - mean

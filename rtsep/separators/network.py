@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -84,3 +84,11 @@ class CausalNetwork(nn.Module, ABC):
             stems, state = self.step(hop, state)
             done.append(stems)
         return (torch.cat(done, dim=-1) if waveform else torch.stack(done, dim=1)), state
+
+
+@runtime_checkable
+class Compilable(Protocol):
+    """A network parts of which torch can compile for training."""
+
+    def compile_training(self) -> None:
+        """Have them compiled when `forward` first meets a length in training; scoring stays as it is."""

@@ -272,11 +272,13 @@ class ComputeConfig(Strict):
         precision: of matrix products. "bf16" needs no scaling; "fp16" is for older GPUs and scales the loss
             so that gradients stay in range. "auto" is bf16 with the masks objective, fp32 otherwise.
         accumulate: passes in which a process takes its share of a batch: more need less memory.
+        compile: have torch compile parts of the network: needs a C++ compiler, on a GPU Triton.
     """
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     accumulate: int = Field(default=1, ge=1)
+    compile: bool = False
 
 
 class MonitorConfig(Strict):
@@ -340,11 +342,14 @@ class ReleaseConfig(Strict):
         favour_vocals: added to the vocals' logits before the softmax. A network that meets music unlike its
             training data doubts too often that what it hears is a voice. One more doubles, roughly, what
             the vocals' mask gets from where it is in doubt, and changes little where it is sure.
+        balance: examples of the training data on which `balance` of a network that has such is fitted; 0
+            leaves it. A loss without a scale says nothing of how loud a stem should be.
         streams: what differs in `[network]` when the run is exported as a model of that name: a shorter
             window, a shorter hop. The weights must fit.
     """
 
     favour_vocals: float = Field(default=0.0, ge=-6.0, le=6.0)
+    balance: int = Field(default=0, ge=0)
     streams: dict[str, StreamConfig] = Field(default_factory=dict)
 
 

@@ -31,6 +31,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from rtsep.separators.offline_network import OfflineNetwork
 from rtsep.spec import UsageError
+from rtsep.training.compilation import compile_parts
 from rtsep.training.config import TrainConfig
 from rtsep.training.corpus import Track, load_training
 from rtsep.training.events import Events, NoEvents, open_events
@@ -129,6 +130,8 @@ class Trainer:
         autocast = partial(torch.autocast, self.device.type, _TYPES[precision], enabled=precision != "fp32")
         self.objective = make_objective(config, self.network, autocast)
         self.average = _copied(self.network.state_dict())
+        if config.compute.compile:
+            compile_parts(self.network, self.device)
         o = config.optimiser
         if config.fine_tune is not None:
             trained = freeze(self.network, config.architecture, config.fine_tune)
@@ -166,12 +169,10 @@ class Trainer:
         if self.processes.local:
             # The first process of each machine decodes what the cache lacks.
             self.processes.wait()
-        rate = self.network.spec.sample_rate
-        tracks, validation = load_training(c.data, rate, self.network.spec.stems)
+        tracks, validation = load_training(c.data, self.network.spec.sample_rate, self.network.spec.stems)
         if not self.processes.local:
             self.processes.wait()
-        samples, stems = int(c.optimiser.seconds * rate), self.network.spec.stems
-        mixer = Mixer(tracks, c.data, c.mix, samples, c.augment, rate, stems)
+        mixer = self._mixer(tracks)
         steps = Steps(mixer, self.objective, c, shares)
         report(
             f"{len(tracks)} tracks, {_millions(self.network)} parameters, {self.device.type}"
@@ -189,13 +190,37 @@ class Trainer:
             self._begin(steps)
         if self.processes.leads:
             self.events = open_events(c.monitor.tensorboard, self.folder, self.step)
+        killed = False
         try:
             self._train(self._batches(steps), validation)
             self._save(CHECKPOINT)
             if self.processes.leads and not validation:
                 self._tell(None)
+        except RuntimeError as error:
+            # torch raises it wherever the loop happens to be when a worker dies.
+            killed = "DataLoader worker" in str(error)
+            if not killed:
+                raise
         finally:
             self.events.close()
+        # Not from within: the error keeps the loader alive, and that goes on raising.
+        if killed:
+            raise UsageError(
+                "a process that mixes examples was killed, as happens when memory runs out: run it again with"
+                " fewer ([data] workers); it goes on from its last checkpoint"
+            )
+
+    def examples(self, count: int) -> Iterator[Example]:
+        """Mixtures as training draws them, but none that a step has drawn."""
+        spec = self.network.spec
+        mixer = self._mixer(load_training(self.config.data, spec.sample_rate, spec.stems)[0])
+        # The seeds of steps have three numbers.
+        return (mixer.draw(np.random.default_rng((self.config.optimiser.seed, n))) for n in range(count))
+
+    def _mixer(self, tracks: list[Track]) -> Mixer:
+        c, spec = self.config, self.network.spec
+        samples = int(c.optimiser.seconds * spec.sample_rate)
+        return Mixer(tracks, c.data, c.mix, samples, c.augment, spec.sample_rate, spec.stems)
 
     def _train(self, batches: Iterator[list[Any]], validation: list[Track]) -> None:
         o = self.config.optimiser

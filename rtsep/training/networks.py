@@ -113,7 +113,9 @@ def take_weights(network: TrainableNetwork, config: TrainConfig) -> None:
     if isinstance(network, BandSplitOffline) and isinstance(model, BandSplit):
         network.grow(model)
         return
-    if type(model) is not type(network) or model.config != network.config:
+    # How stems are balanced follows the weights; it is none of their sizes.
+    sizes, wanted = (one.config.model_dump(exclude={"balance"}) for one in (model, network))
+    if type(model) is not type(network) or sizes != wanted:
         raise UsageError(f"{first} is not of this run's [network]; it cannot start from there")
     network.load_state_dict(model.state_dict())
 

@@ -9,6 +9,7 @@ from rtsep.separators.mask_network import masks_of
 from rtsep.separators.offline_network import OfflineNetwork
 from rtsep.separators.registry import AnyPackage, ModelPackage
 from rtsep.spec import UsageError
+from rtsep.training.balance import fit_balance
 from rtsep.training.config import StreamConfig, TrainConfig
 from rtsep.training.corpus import load_validation
 from rtsep.training.export import export, export_offline
@@ -39,6 +40,12 @@ def release(config: TrainConfig, command: str, target: Path, about: str, report:
     trainer.load(checkpoint)
     stream = config.release.streams.get(target.name, StreamConfig())
     network = trainer.averaged(stream.network)
+    if config.release.balance:
+        if "balance" not in type(network.config).model_fields:
+            raise UsageError(f"[release] balance: {config.architecture} has no balance to fit")
+        report(f"balancing the stems on {config.release.balance} examples")
+        rows = fit_balance(network, trainer.examples(config.release.balance))
+        network = trainer.averaged(stream.network | {"balance": rows})
     favour = config.release.favour_vocals if stream.favour_vocals is None else stream.favour_vocals
     if favour:
         masks = masks_of(network)

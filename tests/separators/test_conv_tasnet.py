@@ -46,6 +46,24 @@ def test_stems_sum_to_the_mixture_even_when_loud() -> None:
     assert (stems - mix.unsqueeze(1) / 4).abs().max() > 0.1
 
 
+def test_balanced_stems_are_made_of_the_others_and_sum_to_the_mixture() -> None:
+    rows = ((1.25, 0.0, -0.5), (-0.25, 1.0, 0.25), (0.0, 0.0, 1.25))
+    names = ["a", "b", "c"]
+    plain = build_tiny_network("conv-tasnet", stems=names)
+    balanced = build_tiny_network("conv-tasnet", stems=names, balance=rows)
+    # Weights are the same ones: how stems are balanced is none of their business.
+    balanced.load_state_dict(plain.state_dict())
+    mix = torch.randn(2, 2, 640)
+    with torch.no_grad():
+        stems = balanced(mix)
+        expected = torch.einsum("ks,bsct->bkct", torch.tensor(rows), plain(mix))
+        hop, _ = balanced.step(mix[..., :64], balanced.init_state(2))
+    np.testing.assert_allclose(stems, expected, atol=1e-6)
+    np.testing.assert_allclose(stems.sum(dim=1), mix, atol=1e-5)
+    delay = balanced.spec.delay
+    np.testing.assert_allclose(hop[..., delay:], stems[..., : 64 - delay], atol=1e-5)
+
+
 def test_a_step_leaves_its_state_alone_and_a_saved_state_resumes() -> None:
     network = build_tiny_network("conv-tasnet")
     hops = torch.randn(12, 1, 2, 64)
@@ -102,6 +120,8 @@ def test_the_convolutions_reach_as_far_back_as_said() -> None:
         ({"filters": 0}, "filters"),
         ({"norm_seconds": 1e5, "window": 2, "hop": 2}, "more frames than can be counted"),
         ({"magic": 1}, "magic"),
+        ({"balance": ((1.0,),)}, "balance must have 4 rows of 4 numbers"),
+        ({"balance": ((1.0, 0.1), (0.0, 1.0)), "stems": ("a", "b")}, "every column must sum to one"),
     ],
 )
 def test_impossible_configs_are_refused(change: dict[str, Any], complaint: str) -> None:

@@ -169,6 +169,11 @@ def test_the_objective_follows_the_network_and_the_terms(
         ("conv-tasnet", {"loss": {"objective": "masks"}}, r"conv-tasnet decides no masks"),
         ("conv-tasnet", {"optimiser": {"dropout": 0.1}}, r"\[optimiser\] dropout: conv-tasnet has none"),
         ("conv-tasnet", {"compute": {"precision": "fp16"}}, r"fp16 is for GPUs"),
+        (
+            "causal-lstm",
+            {"compute": {"compile": True}},
+            r"compile: causal-lstm has no parts that are compiled",
+        ),
         ("causal-lstm", {"compute": {"accumulate": 3}}, r"2 examples cannot be shared by 1 processes in 3"),
     ],
 )

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -20,10 +21,11 @@ from rtsep.spec import STEMS, UsageError
 from rtsep.training.config import TrainConfig
 from rtsep.training.corpus import Track, load_corpus
 from rtsep.training.loop import BEST, CHECKPOINT, Steps, Trainer, schedule, validate
-from rtsep.training.mixing import Mixer
+from rtsep.training.mixing import Example, Mixer
 from rtsep.training.networks import TrainableNetwork
 from rtsep.training.objective import MaskObjective
 from rtsep.training.scores import overall
+from rtsep.training.statistics import Statistics
 from tests.training.corpora import NETWORK, RATE, run_config, write_track
 
 STEPS = 6
@@ -167,6 +169,24 @@ def test_a_killed_process_goes_on_exactly(corpus: Path, tmp_path: Path, straight
 
 def test_workers_change_nothing(corpus: Path, tmp_path: Path, straight: dict[str, Any]) -> None:
     assert_identical(straight, run(run_config(corpus, tmp_path, data={"workers": 2})))
+
+
+def test_a_killed_worker_is_told_in_one_line(
+    corpus: Path, tmp_path: Path, straight: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = run_config(corpus, tmp_path, data={"workers": 1}, optimiser={"checkpoint_every": 1})
+    prepare, trainer = MaskObjective.prepare, os.getpid()
+
+    def killed(self: MaskObjective, examples: Sequence[Example], numbers: Sequence[int]) -> Statistics:
+        if numbers[0] >= 2 * config.optimiser.batch and os.getpid() != trainer:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return prepare(self, examples, numbers)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MaskObjective, "prepare", killed)
+        with pytest.raises(UsageError, match=r"was killed.*\[data\] workers"):
+            run(config)
+    assert_identical(straight, run(config))
 
 
 def test_a_finished_run_is_left_alone(corpus: Path, tmp_path: Path, straight: dict[str, Any]) -> None:
