@@ -63,6 +63,7 @@ class ProcessEngine:
             self.recorder = RingBuffer(channels, capacity, self._tape.buffer)
         self._process: subprocess.Popen[str] | None = None if child is None else child.process
         self._complaints = None if child is None else child.complaints
+        self._told = False
         self._latency: LatencyReport | None = None
 
     def open(self) -> LatencyReport:
@@ -78,6 +79,7 @@ class ProcessEngine:
         }
         try:
             self._say(json.dumps(task))
+            self._told = True
             answer = self._answer("opened")
             self._latency = _latency(answer["latency"])
             parameters = tuple(EffectParameter.from_plain(fields) for fields in answer["effects"])
@@ -106,6 +108,9 @@ class ProcessEngine:
         if process is None:
             return
         self.board.request_stop()
+        if not self._told:
+            # Nothing to end in order: it loads libraries, and would notice only when it has them all.
+            process.kill()
         if process.stdin is not None and not process.stdin.closed:
             try:
                 process.stdin.close()
