@@ -3,34 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-import signal
-import threading
-from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from rtsep.backends.choices import BACKENDS, DEFAULT_BACKEND
 from rtsep.cli.errors import warn
+from rtsep.cli.first_settings import FirstSettings, SnapshotChoice
 from rtsep.cli.rig_options import load_rig
 from rtsep.cli.surfaces import OscOptions, PageOptions
 from rtsep.cli.threads import capped
 from rtsep.engine.ports import OSC_PORT, PAGE_PORT
 from rtsep.separators.registry import DEFAULT_MODEL
-from rtsep.spec import AudioFileError, UsageError, strip_names
+from rtsep.spec import UsageError, strip_names
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
-    from rtsep.cli.meters import Display
-    from rtsep.control.desk import Desk
-    from rtsep.control.session import Session
     from rtsep.engine.recorder import Recorder
-
-TICK_SECONDS = 0.1
 
 
 class Curve(StrEnum):
@@ -262,11 +252,20 @@ def live(
     spec, stems = package.spec, strip_names(package.spec.stems, decks)
     heard_by = parse_in_map(in_map or (), decks)
     channels = parse_out_map(out_map or (), stems)
-    gains, pans = parse_gains(gain or (), stems), parse_pans(pan or (), stems)
+    settings = FirstSettings(
+        gains=parse_gains(gain or (), stems),
+        pans=parse_pans(pan or (), stems),
+        muted=check_stems("--mute", mute or (), stems),
+        soloed=check_stems("--solo", solo or (), stems),
+        master=master,
+        crossfader=crossfader,
+        crossfader_cut=None if crossfader_curve is None else crossfader_curve is Curve.cut,
+        dry_wet=dry_wet,
+        limiter=limiter,
+        fade=fade,
+    )
     chains = parse_effects(fx or (), stems)
-    muted, soloed = check_stems("--mute", mute or (), stems), check_stems("--solo", solo or (), stems)
-
-    file, snapshot_name = _split_snapshot(snapshot)
+    first = SnapshotChoice.parse(snapshot)
 
     # Here and not above: help and refusals should not wait for numerical libraries. The engine's process
     # loads its own while this one does.
@@ -275,9 +274,8 @@ def live(
     child = spawn()
     from rich.console import Console
 
-    from rtsep.cli.meters import open_display, summary
     from rtsep.cli.midi_options import PageLearning, controllers, parse_controllers
-    from rtsep.cli.surfaces import attached
+    from rtsep.cli.performance import Surfaces, perform
     from rtsep.cli.tables import latency_table
     from rtsep.control.desk import Desk
     from rtsep.control.session import Session
@@ -314,34 +312,13 @@ def live(
     touched = parse_controllers(midi, midi_virtual)
     console = Console(highlight=False)
     recorder: Recorder | None = None
-    if file is not None and snapshot_name != "" and not file.is_file():
-        raise UsageError(f"{file}: no such file of snapshots")
+    first.check()
     with contextlib.ExitStack() as stack:
         engine = stack.enter_context(contextlib.closing(ProcessEngine(options, record is not None, child)))
-        desk = Desk(engine.board, engine.telemetry, file)
+        desk = Desk(engine.board, engine.telemetry, first.file)
         desk.set_limiter()
-        if file is not None and snapshot_name != "":
-            desk.recall(snapshot_name or _only(desk, file))
-        for stem, db in gains.items():
-            desk.set_gain(stem, db)
-        for stem, place in pans.items():
-            desk.set_pan(stem, place)
-        for stem in muted:
-            desk.set_mute(stem)
-        for stem in soloed:
-            desk.set_solo(stem)
-        if master is not None:
-            desk.set_master(master)
-        if crossfader is not None:
-            desk.set_crossfader(crossfader)
-        if crossfader_curve is not None:
-            desk.set_crossfader_cut(crossfader_curve is Curve.cut)
-        if dry_wet is not None:
-            desk.set_dry_wet(dry_wet)
-        if limiter is not None:
-            desk.set_limiter(limiter)
-        if fade is not None:
-            desk.fade_ms = fade
+        first.recall(desk)
+        settings.apply(desk)
         locked = "" if record is None else "what plays is being recorded: model and device stay as they are"
         session = Session(engine, desk, locked)
         if record is not None:
@@ -349,158 +326,17 @@ def live(
             together = record_format is RecordFormat.multichannel
             names = tuple(f"deck{name.replace('/', '-')}" if decks > 1 else name for name in stems)
             recorder = Recorder(engine.recorder, record, names, spec.sample_rate, spec.channels, together)
-        with console.status("loading the model and asking the device") if console.is_terminal else _nothing():
+        waiting = console.status("loading the model and asking the device")
+        with waiting if console.is_terminal else contextlib.nullcontext():
             report = engine.open()
         if engine.precision != precision:
             warn(f"{package.name} does not hold {precision}: it runs in {engine.precision}")
         desk.add_effects(engine.effects)
-        wanted = desk.snapshot()
         surface = stack.enter_context(controllers(desk, touched))
-        learning = None if surface is None else PageLearning(surface)
         console.print(latency_table(report))
-        if fade:
-            # The limiter is on from the first sound; nothing else is.
-            guarded = {address: wanted[address] for address in ("master/limiter", "master/ceiling")}
-            desk.apply({**desk.defaults(), **guarded})
-        if recorder is not None:
-            recorder.start()
-        page = PageOptions(ui_bind, ui_port, ui_token_file) if ui else None
-        heard = OscOptions(osc_bind, osc_port, tuple(osc_send or ())) if osc else None
-        try:
-            with _interruptible() as stopping, attached(session, console, page, heard, learning):
-                engine.start()
-                if fade:
-                    desk.apply(wanted, fade)
-                playing = True
-                while playing:
-                    notes = {stem: _note(desk, stem) for stem in desk.strips}
-                    with open_display(console, notes, _title(session)) as display:
-                        playing = _watch(session, display, recorder, stopping, seconds)
-                    if playing:
-                        _change(session, console)
-                session.engine.stop()
-        finally:
-            # Also when the device has gone: what was played is told, what was recorded is kept.
-            session.close()
-            telemetry = session.engine.telemetry()
-            code = _close_recording(console, recorder, telemetry.record_lost)
-            if telemetry.hops:
-                for line in summary(telemetry):
-                    console.print(line, markup=False, soft_wrap=True)
-    return code
-
-
-def _title(session: Session) -> str:
-    report = session.engine.latency
-    late = report.milliseconds(report.total)
-    return f"{Path(session.options.model).name}   {report.sample_rate} Hz   {late:.0f} ms late"
-
-
-def _watch(
-    session: Session,
-    display: Display,
-    recorder: Recorder | None,
-    stopping: threading.Event,
-    seconds: float | None,
-) -> bool:
-    """Show how it goes until it is over (False), or another engine is wanted (True)."""
-    told = False
-    while not stopping.is_set():
-        if session.pending:
-            return True
-        telemetry = session.engine.telemetry()
-        display.show(telemetry)
-        if recorder is not None and recorder.failure is not None and not told:
-            told = True
-            warn(recorder.failure)
-        played = session.played + telemetry.seconds
-        left = TICK_SECONDS if seconds is None else min(TICK_SECONDS, seconds - played)
-        if left <= 0.0 or session.engine.wait(left):
-            return False
-    return False
-
-
-def _change(session: Session, console: Console) -> None:
-    """Another model or device, as a page has asked for."""
-    changed = session.carry_out()
-    if not changed:
-        warn(f"not changed: {session.failure}")
-    console.print(f"plays again: {_title(session)}", markup=False, soft_wrap=True)
-
-
-def _close_recording(console: Console, recorder: Recorder | None, lost: int) -> int:
-    """Complete the recording and say what it is; returns the exit code."""
-    if recorder is None:
-        return 0
-    known = recorder.failure
-    made = recorder.stop()
-    if made.failure is not None:
-        if known is None:
-            warn(made.failure)
-        return AudioFileError.exit_code
-    if made.files:
-        names = ", ".join(file.name for file in made.files)
-        console.print(
-            f"recorded {made.seconds:.1f} s to {recorder.folder}: {names}", markup=False, soft_wrap=True
+        surfaces = Surfaces(
+            PageOptions(ui_bind, ui_port, ui_token_file) if ui else None,
+            OscOptions(osc_bind, osc_port, tuple(osc_send or ())) if osc else None,
+            None if surface is None else PageLearning(surface),
         )
-    if lost:
-        warn(
-            f"{recorder.folder}: {lost} frames ({lost / made.sample_rate:.2f} s) are missing from the"
-            " recording: the disk did not keep up"
-        )
-        return AudioFileError.exit_code
-    return 0
-
-
-def _split_snapshot(text: str | None) -> tuple[Path | None, str | None]:
-    """The file and, where there is a #, the name behind it: "" to begin with none."""
-    if text is None:
-        return None, None
-    file, mark, name = text.partition("#")
-    if not file:
-        raise UsageError(f"--snapshot {text}: write FILE or FILE#NAME")
-    return Path(file), name if mark else None
-
-
-def _only(desk: Desk, file: Path) -> str:
-    """The name of the one snapshot that a file holds."""
-    if len(desk.snapshots) != 1:
-        known = ", ".join(desk.snapshots) or "none"
-        raise UsageError(f"--snapshot {file}: which one? Write {file}#NAME; there are: {known}")
-    return desk.snapshots[0]
-
-
-def _note(desk: Desk, stem: str) -> str:
-    """What is set for a stem, in words."""
-    from rtsep.control.parameters import strip_path
-
-    path = strip_path(stem)
-    gain, pan = float(desk.get(f"{path}/gain")), float(desk.get(f"{path}/pan"))
-    words = [f"{gain:+g} dB"] if gain else []
-    words += [f"pan {pan:+g}"] if pan else []
-    words += ["turned over"] if desk.get(f"{path}/polarity") else []
-    muted, soloed = desk.get(f"{path}/mute"), desk.get(f"{path}/solo")
-    words += ["muted"] if muted else ["solo"] if soloed else []
-    return "  ".join(words)
-
-
-@contextlib.contextmanager
-def _nothing() -> Iterator[None]:
-    yield
-
-
-@contextlib.contextmanager
-def _interruptible() -> Iterator[threading.Event]:
-    """While it lasts, Ctrl-C sets the event, which is how one ends a set; the second one means it."""
-    stopping = threading.Event()
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        if stopping.is_set():
-            raise KeyboardInterrupt
-        stopping.set()
-
-    before = signal.signal(signal.SIGINT, stop)
-    try:
-        yield stopping
-    finally:
-        signal.signal(signal.SIGINT, before)
+        return perform(session, console, surfaces, recorder, seconds, fade)

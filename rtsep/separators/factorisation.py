@@ -16,6 +16,7 @@ training nobody says whose a spectrum is. Two ways to tell harmonic from percuss
 from __future__ import annotations
 
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
@@ -38,7 +39,7 @@ def hoyer_sparseness(values: Matrix) -> Matrix:
     return sparseness
 
 
-class _Factorised:
+class _Factorised(ABC):
     """From a factorisation's shares to stems."""
 
     def __init__(self, config: Mapping[str, Any], sample_rate: int) -> None:
@@ -58,9 +59,9 @@ class _Factorised:
             harmonic = self._transform.signal(mask.T * spectra, mix.shape[-1])
         return np.stack([harmonic, mix - harmonic]).astype(np.float32)
 
+    @abstractmethod
     def models(self, data: Matrix) -> tuple[Matrix, Matrix]:
         """The harmonic and the percussive part of a spectrogram (bins, frames)."""
-        raise NotImplementedError
 
 
 class Factorisation(_Factorised):
