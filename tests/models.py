@@ -28,6 +28,7 @@ IMPORTED = ("cadenza-tasnet",)
 STEPPED: tuple[tuple[str, str], ...] = (
     *((architecture, backend) for architecture in ARCHITECTURES for backend in ("onnx", "torch")),
     ("band-split", "fused"),
+    ("conv-tasnet", "fused"),
 )
 """Each architecture with each backend that has a step of it."""
 

@@ -15,15 +15,19 @@ if TYPE_CHECKING:
     from rtsep.backends.blocks import BlockRunner, BlockStream
 
 
+FUSED: tuple[str, ...] = ("band-split", "conv-tasnet")
+"""Architectures that have a fused step."""
+
+
 def fused_serves(package: ModelPackage) -> bool:
-    """Whether a model has a fused step: it is a causal band-split network, and its weights are there.
+    """Whether a model has a fused step: its architecture has one, and its weights are there.
 
     A variant in another precision is its graph: its weights are still those of the model it was made from.
     """
     manifest = package.manifest
     weights = manifest.files is not None and manifest.files.weights is not None
     whole = manifest.training.get("precision", "float32") == "float32"
-    return manifest.architecture == "band-split" and weights and whole
+    return manifest.architecture in FUSED and weights and whole
 
 
 def stepping(package: ModelPackage, device: str = "cpu", precision: str = "fp32") -> str:

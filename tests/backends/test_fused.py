@@ -1,4 +1,4 @@
-"""The fused step of a band-split network equals torch's at any size, and weights that do not fit are told."""
+"""Fused steps equal torch's at any size, and weights that do not fit are told."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ from hypothesis import strategies as st
 from numba import njit
 from safetensors.numpy import load_file, save_file
 
-from rtsep.backends import fused_layers as layers
+from rtsep.backends import fused_arithmetic as arithmetic
+from rtsep.backends import fused_band_split_layers as layers
 from rtsep.backends.fused import FusedBackend
+from rtsep.backends.open import FUSED
 from rtsep.backends.stream import open_stream
 from rtsep.separators.registry import ModelPackage, describe_file
 from rtsep.spec import ModelError
@@ -27,36 +29,56 @@ from tests.models import build_tiny_model, build_tiny_network
 SAMPLES = 3001
 
 
+BAND_SPLIT: list[dict[str, Any]] = [
+    {"group": 7, "features": 16, "memory": 8, "across": 4},  # groups and rows that fours divide
+    {"group": 4, "features": 9, "memory": 7, "across": 5},  # and nothing that they do
+    {"dilation": 1, "depth": 1},
+    {"dilation": 4, "depth": 3},
+    {"stereo": "left-right"},
+    {"channels": 1},
+    {"features": 4, "across": 20},
+    {"group": 60},  # one group of all bands
+    {"bandwidth": 9000.0, "wide_bands": 3},
+    {"stems": ("vocals", "accompaniment")},
+    {"level": -20.0, "level_seconds": 0.05},
+    {"level": -30.0, "channels": 1, "dilation": 4},
+]
+CONV_TASNET: list[dict[str, Any]] = [
+    {"hop": 8},  # one frame a hop, the whole ring older than it
+    {"hop": 40},  # a row more than four
+    {"hop": 56, "window": 14},  # frames and samples that fours do not divide
+    {"hop": 512, "window": 4},  # more frames a hop than a convolution looks back on
+    {"channels": 1, "filters": 7, "bottleneck": 5, "hidden": 9, "skip": 3},
+    {"channels": 3, "stems": ("vocals", "accompaniment")},
+    {"kernel": 5, "blocks": 4, "repeats": 1},
+    {"kernel": 2, "blocks": 1, "repeats": 1},
+    {"norm_seconds": 1e-6},  # norms that forget every frame
+    {"stems": ("a", "b"), "balance": ((1.5, -0.5), (-0.5, 1.5))},
+]
+
+
 @pytest.mark.parametrize(
-    "config",
-    [
-        {"group": 7, "features": 16, "memory": 8, "across": 4},  # groups and rows that fours divide
-        {"group": 4, "features": 9, "memory": 7, "across": 5},  # and nothing that they do
-        {"dilation": 1, "depth": 1},
-        {"dilation": 4, "depth": 3},
-        {"stereo": "left-right"},
-        {"channels": 1},
-        {"features": 4, "across": 20},
-        {"group": 60},  # one group of all bands
-        {"bandwidth": 9000.0, "wide_bands": 3},
-        {"stems": ("vocals", "accompaniment")},
-        {"level": -20.0, "level_seconds": 0.05},
-        {"level": -30.0, "channels": 1, "dilation": 4},
-    ],
+    ("architecture", "config"),
+    [("band-split", config) for config in BAND_SPLIT] + [("conv-tasnet", config) for config in CONV_TASNET],
     ids=str,
 )
-def test_a_stream_equals_forward_at_any_size(config: dict[str, Any], tmp_path: Path) -> None:
+def test_a_stream_equals_forward_at_any_size(
+    architecture: str, config: dict[str, Any], tmp_path: Path
+) -> None:
     mix = noise(int(config.get("channels", 2)), SAMPLES, seed=5)
     with torch.no_grad():
-        expected = build_tiny_network("band-split", **config)(torch.from_numpy(mix)[None])[0].numpy()
+        expected = build_tiny_network(architecture, **config)(torch.from_numpy(mix)[None])[0].numpy()
     assert np.abs(expected[0] - expected[1]).max() > 0.01
-    with open_stream(build_tiny_model(tmp_path, "band-split", **config), backend="fused") as stream:
+    with open_stream(build_tiny_model(tmp_path, architecture, **config), backend="fused") as stream:
         assert stream.backend.name == "fused"
         found = run_in_blocks(stream, mix, [SAMPLES])
-    np.testing.assert_allclose(found, expected, rtol=0.0, atol=1e-5)
+        stream.reset()
+        again = run_in_blocks(stream, mix, [SAMPLES])
+    np.testing.assert_allclose(found, expected, rtol=0.0, atol=2e-5)
+    np.testing.assert_array_equal(again, found)
 
 
-@pytest.mark.parametrize("model", ["fast", "live", "studio"])
+@pytest.mark.parametrize("model", ["fast", "live", "studio", "convtasnet"])
 def test_shipped_models_step_as_their_graphs_do(model: str) -> None:
     """Real weights, whose gates saturate and whose masks are hard; loud, faint and silent hops."""
     with open_stream(model, backend="onnx") as graph, open_stream(model, backend="fused") as fused:
@@ -90,9 +112,17 @@ def test_multiplications_are_those_of_every_matrix(tmp_path: Path) -> None:
     assert 0 < counted < 257 * 4 * 8
 
 
+def test_multiplications_of_a_conv_tasnet_are_those_of_every_matrix(tmp_path: Path) -> None:
+    package = ModelPackage.read(build_tiny_model(tmp_path, "conv-tasnet"))
+    network = build_tiny_network("conv-tasnet")
+    weights = {name: value.numel() for name, value in network.named_parameters() if value.dim() == 2}
+    a_frame = sum(weights.values()) + 3 * weights["decoder.weight"]  # which every stem goes through
+    assert FusedBackend(package).multiplications == 8 * a_frame
+
+
 @settings(max_examples=40, deadline=None)
 @given(
-    rows=st.integers(1, 5).map(lambda n: n * layers.ROWS),
+    rows=st.integers(1, 5).map(lambda n: n * arithmetic.ROWS),
     inner=st.integers(1, 13),
     columns=st.integers(1, 40),
     seed=st.integers(0, 1000),
@@ -104,25 +134,29 @@ def test_products_are_numpys(rows: int, inner: int, columns: int, seed: int) -> 
         for shape in ((rows, inner), (inner, columns), (columns,))
     )
     out = np.full((rows, columns), np.nan, np.float32)
-    layers._product(x, weight, bias, out)
+    fewer = rows - seed % arithmetic.ROWS
+    arithmetic.product_of_any(x[:fewer], weight, bias, out[:fewer])
+    np.testing.assert_allclose(out[:fewer], x[:fewer] @ weight + bias, rtol=0.0, atol=1e-5)
+    assert np.isnan(out[fewer:]).all()
+    arithmetic.product(x, weight, bias, out)
     np.testing.assert_allclose(out, x @ weight + bias, rtol=0.0, atol=1e-5)
     row = bias.copy()
-    layers._add_row(x[0], weight, row)
+    arithmetic.add_row(x[0], weight, row)
     np.testing.assert_allclose(row, out[0], rtol=0.0, atol=1e-5)
 
 
 @njit
 def _over(x: np.ndarray, out: np.ndarray) -> None:
     for i in range(len(x)):
-        out[0, i] = layers._exp(x[i])
-        out[1, i] = layers._tanh(x[i])
-        out[2, i] = layers._sigmoid(x[i])
+        out[0, i] = arithmetic.exp(x[i])
+        out[1, i] = arithmetic.tanh(x[i])
+        out[2, i] = arithmetic.sigmoid(x[i])
 
 
 @njit
 def _logs(x: np.ndarray, out: np.ndarray) -> None:
     for i in range(len(x)):
-        out[i] = layers._log(x[i])
+        out[i] = arithmetic.log(x[i])
 
 
 def test_exponentials_and_logarithms_are_as_exact_as_float32() -> None:
@@ -152,21 +186,62 @@ def tampered(root: Path, change: Any) -> ModelPackage:
 
 
 @pytest.mark.parametrize(
-    ("change", "complaint"),
+    ("architecture", "change", "complaint"),
     [
-        (lambda tensors, _: tensors.pop("decoder_bias"), "has no tensor 'decoder_bias'"),
-        (lambda tensors, _: tensors.update(more=np.zeros(3, np.float32)), "has a tensor 'more'"),
-        (lambda _, content: content["config"].pop("dilation"), "config lacks dilation"),
+        ("band-split", lambda tensors, _: tensors.pop("decoder_bias"), "has no tensor 'decoder_bias'"),
         (
+            "band-split",
+            lambda tensors, _: tensors.update(more=np.zeros(3, np.float32)),
+            "has a tensor 'more'",
+        ),
+        ("band-split", lambda _, content: content["config"].pop("dilation"), "config lacks dilation"),
+        (
+            "band-split",
             lambda _, content: content["config"].update(wide_bands=19),
             "'encoder_weight' is not of the network",
         ),
-        (lambda _, content: content["config"].update(dilation=1), "'state' is not of the network"),
+        (
+            "band-split",
+            lambda _, content: content["config"].update(dilation=1),
+            "'state' is not of the network",
+        ),
+        ("conv-tasnet", lambda _, content: content["config"].pop("window"), "config lacks window"),
+        (
+            "conv-tasnet",
+            lambda _, content: content["config"].update(window=24),
+            "'encoder.weight' is not of the network",
+        ),
+        ("conv-tasnet", lambda _, content: content["config"].update(repeats=3), "is not of the network"),
+        ("conv-tasnet", lambda _, content: content["config"].update(repeats=1), "is not of the network"),
+        (
+            "conv-tasnet",
+            lambda _, content: content["config"].update(blocks=2, repeats=3),
+            "'state' is not of the network",
+        ),
+        (
+            "conv-tasnet",
+            lambda _, content: content["config"].update(balance=[[1.0]]),
+            "'balance' is not of the network",
+        ),
     ],
-    ids=["tensor missing", "tensor too many", "not configured", "other bands", "other phases"],
+    ids=[
+        "tensor missing",
+        "tensor too many",
+        "not configured",
+        "other bands",
+        "other phases",
+        "no window",
+        "other window",
+        "more blocks",
+        "fewer blocks",
+        "other dilations",
+        "other stems",
+    ],
 )
-def test_weights_that_do_not_fit_are_said(change: Any, complaint: str, tmp_path: Path) -> None:
-    package = tampered(build_tiny_model(tmp_path, "band-split"), change)
+def test_weights_that_do_not_fit_are_said(
+    architecture: str, change: Any, complaint: str, tmp_path: Path
+) -> None:
+    package = tampered(build_tiny_model(tmp_path, architecture), change)
     with pytest.raises(ModelError, match=complaint):
         FusedBackend(package)
 
@@ -178,9 +253,10 @@ def test_weights_that_cannot_be_read_are_said(tmp_path: Path) -> None:
         FusedBackend(package)
 
 
-def test_any_tensor_of_another_size_is_said(tmp_path: Path) -> None:
+@pytest.mark.parametrize("architecture", FUSED)
+def test_any_tensor_of_another_size_is_said(architecture: str, tmp_path: Path) -> None:
     """The compiled layers check no index, so none may pass."""
-    root = build_tiny_model(tmp_path, "band-split")
+    root = build_tiny_model(tmp_path, architecture)
     names = sorted(load_file(root / "weights.safetensors"))
     for name in names:
         for axis in range(load_file(root / "weights.safetensors")[name].ndim):

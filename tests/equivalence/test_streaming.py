@@ -30,6 +30,7 @@ def offline(network: CausalNetwork, mix: np.ndarray) -> np.ndarray:
     [
         *((architecture, *backend) for architecture in (*ARCHITECTURES, *IMPORTED) for backend in BACKENDS),
         ("band-split", "fused", "cpu"),
+        ("conv-tasnet", "fused", "cpu"),
     ],
 )
 def test_stream_in_blocks_equals_forward(
@@ -83,6 +84,7 @@ def test_mono_models_stream_as_well(architecture: str, tmp_path: Path) -> None:
     [
         *((architecture, *backend) for architecture in ARCHITECTURES for backend in BACKENDS),
         ("band-split", "fused", "cpu"),
+        ("conv-tasnet", "fused", "cpu"),
     ],
 )
 def test_stems_sum_to_the_mixture(architecture: str, backend: str, device: str, tmp_path: Path) -> None:
