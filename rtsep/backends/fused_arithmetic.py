@@ -137,14 +137,42 @@ def add_row(x: Floats, weight: Floats, out: Floats) -> None:
             out[n] += x[k] * weight[k, n]
 
 
+@kernel(
+    "void(float32[::1], float32[::1], float32[:, ::1], float32[::1], float32[::1], float32[::1])",
+    reorder=True,
+)
+def product_of_two(x: Floats, y: Floats, weight: Floats, bias: Floats, out: Floats, other: Floats) -> None:
+    """Two rows through one matrix: (k,) twice, (k, columns), (columns,) three times."""
+    inner, columns = weight.shape
+    whole = inner // 4 * 4
+    for n in range(columns):
+        out[n] = bias[n]
+        other[n] = bias[n]
+    for k in range(0, whole, 4):
+        a0, a1, a2, a3 = x[k], x[k + 1], x[k + 2], x[k + 3]
+        b0, b1, b2, b3 = y[k], y[k + 1], y[k + 2], y[k + 3]
+        for n in range(columns):
+            w0, w1, w2, w3 = weight[k, n], weight[k + 1, n], weight[k + 2, n], weight[k + 3, n]
+            out[n] += a0 * w0 + a1 * w1 + a2 * w2 + a3 * w3
+            other[n] += b0 * w0 + b1 * w1 + b2 * w2 + b3 * w3
+    for k in range(whole, inner):
+        a0, b0 = x[k], y[k]
+        for n in range(columns):
+            w0 = weight[k, n]
+            out[n] += a0 * w0
+            other[n] += b0 * w0
+
+
 @kernel("void(float32[:, ::1], float32[:, ::1], float32[::1], float32[:, ::1])", reorder=True)
 def product_of_any(x: Floats, weight: Floats, bias: Floats, out: Floats) -> None:
-    """`product` for any number of rows: those that are left over go one by one."""
+    """`product` for any number of rows: those that are left over go by two and by one."""
     rows, columns = out.shape
-    whole = rows // 4 * 4
+    whole, paired = rows // 4 * 4, rows // 2 * 2
     if whole:
         product(x[:whole], weight, bias, out[:whole])
-    for m in range(whole, rows):
+    if paired > whole:
+        product_of_two(x[whole], x[whole + 1], weight, bias, out[whole], out[whole + 1])
+    for m in range(paired, rows):
         row = out[m]
         for n in range(columns):
             row[n] = bias[n]
