@@ -196,6 +196,7 @@ class OptimiserConfig(Strict):
         ema: decay of the weights' moving average, which is what ships.
         seed: of everything that is drawn.
         checkpoint_every, validate_every: in steps.
+        keep_every: in steps, from step 0 on: checkpoints that later ones do not replace; 0 keeps none.
     """
 
     steps: int = Field(ge=1)
@@ -214,6 +215,7 @@ class OptimiserConfig(Strict):
     seed: int = 0
     checkpoint_every: int = Field(100, ge=1)
     validate_every: int = Field(250, ge=1)
+    keep_every: int = Field(0, ge=0)
 
 
 class LossConfig(Strict):
@@ -342,6 +344,9 @@ class ReleaseConfig(Strict):
         favour_vocals: added to the vocals' logits before the softmax. A network that meets music unlike its
             training data doubts too often that what it hears is a voice. One more doubles, roughly, what
             the vocals' mask gets from where it is in doubt, and changes little where it is sure.
+        average: steps whose kept checkpoints are averaged, weight by weight, in place of one checkpoint. The
+            mean of early and late weights can do better on other songs than either (M. Wortsman et al.,
+            "Model soups", ICML 2022, arXiv:2203.05482).
         balance: examples of the training data on which `balance` of a network that has such is fitted; 0
             leaves it. A loss without a scale says nothing of how loud a stem should be.
         streams: what differs in `[network]` when the run is exported as a model of that name: a shorter
@@ -349,6 +354,7 @@ class ReleaseConfig(Strict):
     """
 
     favour_vocals: float = Field(default=0.0, ge=-6.0, le=6.0)
+    average: tuple[int, ...] = ()
     balance: int = Field(default=0, ge=0)
     streams: dict[str, StreamConfig] = Field(default_factory=dict)
 

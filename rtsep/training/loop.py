@@ -54,6 +54,7 @@ Report = Callable[[str], None]
 CHECKPOINT = "checkpoint.pt"
 BEST = "best.pt"
 LOG = "log.jsonl"
+KEPT = "checkpoint-{step}.pt"
 ECHO_BLOCK = 8
 """Batches that are kept for their repeats."""
 _CHECKPOINT_KEYS = {"config", "network", "average", "optimiser", "step", "seconds_spent", "best"}
@@ -190,6 +191,8 @@ class Trainer:
             self._begin(steps)
         if self.processes.leads:
             self.events = open_events(c.monitor.tensorboard, self.folder, self.step)
+        if c.optimiser.keep_every and self.step == 0:
+            self._save(kept(0))
         killed = False
         try:
             self._train(self._batches(steps), validation)
@@ -260,6 +263,8 @@ class Trainer:
                 recent.clear()
             if self.step % o.checkpoint_every == 0:
                 self._save(CHECKPOINT)
+            if o.keep_every and self.step % o.keep_every == 0:
+                self._save(kept(self.step))
             if validation and (self.step % o.validate_every == 0 or self.step == o.steps):
                 if self.processes.leads:
                     self._validate(validation)
@@ -449,6 +454,24 @@ class Trainer:
         self.seconds_spent = content["seconds_spent"]
         self.best = content["best"]
 
+    def take_average(self, steps: tuple[int, ...]) -> None:
+        """Put the mean of kept checkpoints in the place of the moving average.
+
+        Args:
+            steps: of which checkpoints were kept; the run is then as far as the last of them.
+
+        Raises:
+            UsageError: when one is not there, or is of another network.
+        """
+        averages = []
+        for step in sorted(steps):
+            self.load(kept(step))
+            averages.append(self.average)
+        for name, value in self.average.items():
+            # What counts, such as batches that norms have seen, has no mean: the last one's it is.
+            if value.is_floating_point():
+                self.average[name] = torch.stack([one[name] for one in averages]).mean(dim=0)
+
     def _read(self, name: str) -> dict[str, Any]:
         path = self.folder / name
         try:
@@ -473,6 +496,11 @@ def _millions(network: nn.Module) -> str:
 
 def _copied(state: dict[str, Any]) -> dict[str, Tensor]:
     return {name: value.clone() for name, value in state.items()}
+
+
+def kept(step: int) -> str:
+    """The name of the checkpoint that is kept of a step."""
+    return KEPT.format(step=step)
 
 
 def schedule(

@@ -35,9 +35,12 @@ def release(config: TrainConfig, command: str, target: Path, about: str, report:
     """
     trainer = Trainer(config, report)
     checkpoint = BEST if (trainer.folder / BEST).exists() else CHECKPOINT
-    if not (trainer.folder / checkpoint).exists():
+    if config.release.average:
+        trainer.take_average(config.release.average)
+    elif (trainer.folder / checkpoint).exists():
+        trainer.load(checkpoint)
+    else:
         raise UsageError(f"nothing has been trained in {trainer.folder}")
-    trainer.load(checkpoint)
     stream = config.release.streams.get(target.name, StreamConfig())
     network = trainer.averaged(stream.network)
     if config.release.balance:
@@ -79,6 +82,7 @@ def release(config: TrainConfig, command: str, target: Path, about: str, report:
             "batch": config.optimiser.batch,
             "seconds": config.optimiser.seconds,
             "favour_vocals": favour,
+            "average": list(config.release.average),
         },
         "overwrite": True,
     }
@@ -90,7 +94,7 @@ def release(config: TrainConfig, command: str, target: Path, about: str, report:
         milliseconds = 1000.0 * network.spec.algorithmic_latency / spec.sample_rate
         about_it["title"] = f"{title}, {milliseconds:.0f} ms"
         package = export(network, target.parent, target.name, **about_it)
-    card = _card(package, command, trainer.step, minutes, about)
+    card = _card(package, command, config.release.average, minutes, about)
     (target / CARD).write_text(card, encoding="utf-8")
     return package
 
@@ -122,14 +126,20 @@ def _count(stems: int) -> str:
     )
 
 
+def _list(steps: tuple[int, ...]) -> str:
+    *first, last = map(str, sorted(steps))
+    return f"{', '.join(first)} and {last}" if first else last
+
+
 def _meaning(score: str) -> str:
     """What a figure is, for the card."""
     stem = score.removesuffix("_sdr")
     return MEANING.get(score, f"SDR of the {stem}" if stem != score else score)
 
 
-def _card(package: AnyPackage, command: str, steps: int, minutes: float, about: str) -> str:
+def _card(package: AnyPackage, command: str, averaged: tuple[int, ...], minutes: float, about: str) -> str:
     m = package.manifest
+    of = f" What ships is the mean of the weights after {_list(averaged)} steps." if averaged else ""
     if isinstance(package, ModelPackage):
         latency = package.spec.algorithmic_latency
         timing = (
@@ -159,7 +169,7 @@ the one-second chunks in which the stem sounds.
 
 ## Training
 
-`{command}`: {steps} steps, {minutes:.0f} minutes.
+`{command}`: {m.training["steps"]} steps, {minutes:.0f} minutes.{of}
 
 {about}
 

@@ -56,6 +56,27 @@ def test_vocals_may_be_favoured(trained: TrainConfig, tmp_path: Path) -> None:
     assert favoured.manifest.training["favour_vocals"] == 1.5
 
 
+def test_kept_checkpoints_are_averaged(corpus: Path, tmp_path: Path) -> None:
+    config = run_config(corpus, tmp_path, optimiser={"steps": 4, "keep_every": 2})
+    trainer = Trainer(config, lambda _: None)
+    trainer.run()
+    names = ["checkpoint-0.pt", "checkpoint-2.pt", "checkpoint-4.pt"]
+    assert sorted(path.name for path in trainer.folder.glob("checkpoint-*")) == names
+    first, last = (torch.load(trainer.folder / names[k], weights_only=True)["average"] for k in (0, 2))
+    wanted = config.model_copy(update={"release": ReleaseConfig(average=(4, 0))})
+    package = release(wanted, "train", tmp_path / "mine", "", lambda _: None)
+    weights = load_weights(package).state_dict()
+    for name, value in weights.items():
+        torch.testing.assert_close(value, (first[name] + last[name]) / 2)
+    assert any(not torch.equal(first[name], last[name]) for name in first)
+    assert package.manifest.training["average"] == [4, 0] and package.manifest.training["steps"] == 4
+    card = (package.root / CARD).read_text(encoding="utf-8")
+    assert "the mean of the weights after 0 and 4 steps" in card
+    absent = config.model_copy(update={"release": ReleaseConfig(average=(3,))})
+    with pytest.raises(UsageError, match=r"checkpoint-3\.pt is not a checkpoint"):
+        release(absent, "train", tmp_path / "mine", "", lambda _: None)
+
+
 def test_the_card_says_where_it_comes_from_and_what_it_scores(trained: TrainConfig, tmp_path: Path) -> None:
     package = release(trained, "rtsep train tiny.toml", tmp_path / "mine", "Two songs, CC0.", lambda _: None)
     card = (package.root / CARD).read_text(encoding="utf-8")
