@@ -19,7 +19,7 @@ TRIES = 3
 every time, as what a call itself does would."""
 
 
-def assert_keeps_nothing(call: Callable[[], object], times: int = 1000) -> None:
+def assert_keeps_nothing(call: Callable[[], object], times: int = 500) -> None:
     """Nothing is left over from a call."""
     for _ in range(TRIES):
         _, growth = _peak_and_growth(call, times)
@@ -28,7 +28,7 @@ def assert_keeps_nothing(call: Callable[[], object], times: int = 1000) -> None:
     assert growth < times * NOISE_BYTES, f"{times} calls keep {growth} bytes"
 
 
-def assert_makes_no_array(call: Callable[[], object], smallest: int, times: int = 1000) -> None:
+def assert_makes_no_array(call: Callable[[], object], smallest: int, times: int = 500) -> None:
     """Nothing is left over, and at no time is there as much more memory as the smallest array holds.
 
     Args:

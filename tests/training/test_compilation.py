@@ -16,7 +16,7 @@ from tests.training.test_architectures import config_of
 
 
 def test_what_is_compiled_computes_the_same_and_scoring_stays_as_it_is() -> None:
-    network = build_tiny_network("conv-tasnet", blocks=1, repeats=2).train()
+    network = build_tiny_network("conv-tasnet", blocks=1, repeats=1).train()
     mix = torch.randn(2, 2, 1600)
 
     def learn() -> list[Tensor]:
@@ -29,7 +29,7 @@ def test_what_is_compiled_computes_the_same_and_scoring_stays_as_it_is() -> None
     written = learn()
     compile_parts(network, torch.device("cpu"))
     compiled = learn()
-    assert len(compiled) == len(written) > 10
+    assert len(compiled) == len(written) > 5
     for one, other in zip(written, compiled, strict=True):
         assert (one - other).abs().max() <= 1e-3 * one.abs().max() + 1e-6
     counted = torch._dynamo.utils.counters["stats"]["unique_graphs"]
