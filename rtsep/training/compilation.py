@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-import torch._dynamo
 
 from rtsep.separators.network import Compilable
 from rtsep.spec import UsageError
@@ -27,6 +26,8 @@ def compile_parts(network: TrainableNetwork, device: torch.device) -> None:
     except Exception as error:
         said = str(error).strip().splitlines() or [type(error).__name__]
         raise UsageError(f"[compute] compile: torch cannot compile here: {said[0]}") from None
+    from torch._dynamo import config
+
     # Every dilation is a function of its own to torch, and more than these eight it would leave as they are.
-    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, MOST)
+    config.recompile_limit = max(config.recompile_limit, MOST)
     network.compile_training()

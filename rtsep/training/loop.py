@@ -131,8 +131,6 @@ class Trainer:
         autocast = partial(torch.autocast, self.device.type, _TYPES[precision], enabled=precision != "fp32")
         self.objective = make_objective(config, self.network, autocast)
         self.average = _copied(self.network.state_dict())
-        if config.compute.compile:
-            compile_parts(self.network, self.device)
         o = config.optimiser
         if config.fine_tune is not None:
             trained = freeze(self.network, config.architecture, config.fine_tune)
@@ -162,6 +160,8 @@ class Trainer:
         torch.backends.cudnn.deterministic = True
         torch.backends.cudnn.benchmark = False
         shares = self.processes.share(c.optimiser.batch, c.compute.accumulate)
+        if c.compute.compile:
+            compile_parts(self.network, self.device)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:

@@ -51,4 +51,5 @@ def test_no_compiler_is_told_in_one_line(
     monkeypatch.setattr(torch, "compile", broken)
     config = config_of("conv-tasnet", corpus, tmp_path, compute={"compile": True})
     with pytest.raises(UsageError, match="torch cannot compile here: no C\\+\\+ compiler$"):
-        Trainer(config, lambda _: None)
+        Trainer(config, lambda _: None).run()
+    assert not config.output.exists() or not any(config.output.iterdir())
