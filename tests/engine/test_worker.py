@@ -101,7 +101,7 @@ def test_a_hop_makes_no_array_and_keeps_nothing(tmp_path: Path, architecture: st
     bench = Bench(build_tiny_model(tmp_path, architecture, **LONG_HOPS[architecture]), rate, record=True)
     # The smallest array of a hop: one channel of it.
     assert_makes_no_array(bench.hop, smallest=1024 * 4)
-    assert bench.board.telemetry().hops > 1000
+    assert bench.board.telemetry().hops >= 1000
     assert bench.board.telemetry().jumps == bench.board.telemetry().bad_hops == 0
 
 
@@ -110,7 +110,7 @@ def test_a_hop_of_two_decks_makes_no_array(tmp_path: Path) -> None:
     model = build_tiny_model(tmp_path, ARCHITECTURES[0], analysis=8192, synthesis=4096, hop=2048)
     bench = Bench(model, record=True, decks=2)
     assert_makes_no_array(bench.hop, smallest=2048 * 4)
-    assert bench.board.telemetry().hops > 1000
+    assert bench.board.telemetry().hops >= 1000
     assert bench.board.telemetry().jumps == bench.board.telemetry().bad_hops == 0
 
 
