@@ -230,9 +230,9 @@ def half_precision(package: ModelPackage, device: str, seconds: float | None) ->
                 if stem in song
             },
         }
-    error = np.square(outputs[1] - outputs[0], dtype=np.float64).sum()
+    distance = np.square(outputs[1] - outputs[0], dtype=np.float64).sum()
     found["difference_db"] = float(
-        10.0 * np.log10(max(error, 1e-30) / np.square(outputs[0], dtype=np.float64).sum())
+        10.0 * np.log10(max(distance, 1e-30) / np.square(outputs[0], dtype=np.float64).sum())
     )
     found["largest_loss_of_sdr_db"] = max(
         found["fp32"]["sdr_db"][stem] - found["fp16"]["sdr_db"][stem] for stem in found["fp32"]["sdr_db"]

@@ -3,10 +3,11 @@
     python -m benchmarks.loader_rate [--config FILE.toml] [--workers 0 --workers 2] [--seconds 20]
 
 The run's own loader: examples are drawn from the corpus and mixed, and then, unless `--mixing-only`, turned
-into the features and band statistics that the training step takes. Without `--config` the corpus is a small
-one of noise and tones at 44.1 kHz, made in a temporary folder, with most kinds of label, and the network is
-`live`'s. Nothing is trained. To tell whether the loader outruns a network, compare with the seconds of audio
-that its step takes in a second: batch times seconds of an example, over the time of a step.
+into what the training step takes: for networks of masks, features and band statistics. Without `--config`
+the corpus is a small one of noise and tones at 44.1 kHz, made in a temporary folder, with most kinds of
+label, and the network is `live`'s. Nothing is trained. To tell whether the loader outruns a network, compare
+with the seconds of audio that its step takes in a second: batch times seconds of an example, over the time
+of a step.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +27,13 @@ from rich.table import Table
 from torch.utils.data import DataLoader, Dataset
 
 from benchmarks.machine import RESULTS, write
-from rtsep.separators.causal_lstm import CausalLSTM, CausalLSTMConfig
+from rtsep.separators.registry import find
 from rtsep.spec import STEMS
+from rtsep.training.batches import Batches
 from rtsep.training.config import TrainConfig, load_config
 from rtsep.training.corpus import load_training
-from rtsep.training.loop import Steps
 from rtsep.training.mixing import Mixer
-from rtsep.training.statistics import StatisticsExtractor
+from rtsep.training.networks import make_network, make_objective
 
 RATE = 44100
 BATCHES = 1_000_000
@@ -70,9 +72,12 @@ def own_corpus(root: Path) -> TrainConfig:
                 tone = 0.2 * np.sin(2.0 * np.pi * 110.0 * (k + 1 + number) * seconds)
                 audio = tone[:, None] + 0.05 * rng.standard_normal((len(seconds), 2))
                 soundfile.write(folder / f"{stem}.flac", audio.astype(np.float32), RATE, subtype="PCM_16")
+    network = find("live").manifest
     return TrainConfig.model_validate(
         {
             "name": "bench",
+            "architecture": network.architecture,
+            "network": network.config,
             "data": {
                 "roots": [root / kind for kind in kinds],
                 "cache": root / "cache",
@@ -136,14 +141,17 @@ def main() -> None:
 def run(config: TrainConfig, workers: list[int] | None, seconds: float, mixing_only: bool) -> dict[str, Any]:
     """Measure mixing, then the whole, with each number of workers; show it as a table."""
     _one_thread(0)
-    network = CausalLSTM(CausalLSTMConfig.model_validate(config.network))
-    rate = network.config.sample_rate
-    tracks, _ = load_training(config.data, rate)
+    network = make_network(config)
+    rate, stems = network.spec.sample_rate, network.spec.stems
+    tracks, _ = load_training(config.data, rate, stems)
     samples = int(config.optimiser.seconds * rate)
-    mixer = Mixer(tracks, config.data, config.mix, samples, config.augment, rate)
+    mixer = Mixer(tracks, config.data, config.mix, samples, config.augment, rate, stems)
     datasets: dict[str, Dataset[Any]] = {"mixing": Mixes(mixer, config)}
     if not mixing_only:
-        datasets["mixing and features"] = Steps(mixer, StatisticsExtractor(network), config)
+        # What a loader makes does not depend on how the network computes.
+        objective = make_objective(config, network, nullcontext)
+        shares = [range(config.optimiser.batch)]
+        datasets["mixing and what a step takes"] = Batches(mixer, objective, config, shares)
     auto = config.data.model_copy(update={"workers": "auto"}).processes
     rows = [
         {"what": what, "workers": count, **measure(dataset, config, count, seconds)}

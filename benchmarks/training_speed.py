@@ -21,9 +21,10 @@ import torch
 from benchmarks.loader_rate import own_corpus
 from benchmarks.machine import RESULTS, write
 from rtsep.spec import UsageError
+from rtsep.training.batches import Batches
 from rtsep.training.config import TrainConfig, load_config
 from rtsep.training.corpus import load_training
-from rtsep.training.loop import Steps, Trainer, _Loss
+from rtsep.training.loop import Trainer, _Loss
 from rtsep.training.mixing import Mixer
 
 WARM_UP_STEPS = 5
@@ -42,7 +43,7 @@ def measure(config: TrainConfig, seconds: float, precision: str) -> dict[str, An
     tracks, _ = load_training(config.data, rate)
     mixer = Mixer(tracks, config.data, config.mix, int(config.optimiser.seconds * rate), config.augment, rate)
     shares = [range(config.optimiser.batch)]
-    steps = Steps(mixer, trainer.objective, config, shares)
+    steps = Batches(mixer, trainer.objective, config, shares)
     batches = [steps[index] for index in range(BATCHES)]
     module = _Loss(trainer.network, trainer.objective)
     trainer.network.train()

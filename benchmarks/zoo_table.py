@@ -30,9 +30,10 @@ from rtsep.evaluation.oracles import irm
 from rtsep.separators.network import CausalNetwork
 from rtsep.separators.registry import ModelPackage, available, find_any
 from rtsep.spec import STEMS
+from rtsep.training.checkpoints import CHECKPOINT
 from rtsep.training.config import TrainConfig, load_config
 from rtsep.training.corpus import Track, load_training
-from rtsep.training.loop import CHECKPOINT, Trainer
+from rtsep.training.loop import Trainer
 from rtsep.training.networks import separate
 from rtsep.training.scores import score_tracks
 
@@ -166,7 +167,8 @@ def bss_ratios(system: Separate) -> dict[str, float]:
 def mean(row: dict[str, Any]) -> float:
     """Of the four stems' SDR; lowest of all where a system has not all of them."""
     scores = [row.get(f"{stem}_sdr") for stem in STEMS]
-    return float("-inf") if None in scores else float(np.mean(scores))
+    known = [score for score in scores if score is not None]
+    return float(np.mean(known)) if len(known) == len(scores) else float("-inf")
 
 
 def line(row: dict[str, Any]) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 
 from rtsep.backends import fused_band_split_layers as layers
 from rtsep.backends.fused_arithmetic import ROWS
-from rtsep.backends.fused_weights import Weights
+from rtsep.backends.fused_weights import Weights, require, room
 from rtsep.dsp.bands import band_average, band_centres, band_interpolation
 from rtsep.dsp.kernel import Floats, Integers
 from rtsep.dsp.loudness import kept, mean_square, mean_square_scale
@@ -57,9 +57,9 @@ class BandSplitStep:
 
     def __init__(self, manifest: Manifest, path: Path) -> None:
         config, window = manifest.config, manifest.window
-        missing = [name for name in _CONFIGURED if name not in config]
-        if missing or window is None:
-            raise ModelError(f"{path.parent}: the manifest's config lacks {', '.join(missing) or 'windows'}")
+        require(config, _CONFIGURED, path)
+        if window is None:
+            raise ModelError(f"{path.parent}: the manifest's config lacks windows")
         weights = Weights(path)
         self.stems, self.channels = len(manifest.spec.stems), manifest.spec.channels
         self.dilation = int(config["dilation"])
@@ -135,9 +135,6 @@ class BandSplitStream:
     def __init__(self, network: BandSplitStep) -> None:
         n = self._network = network
         rows = -(-n.groups // ROWS) * ROWS
-
-        def room(*shape: int) -> Floats:
-            return np.zeros(shape, np.float32)
 
         self._power, self._features = room(n.views, n.bins), room(rows, n.into)
         self._x, self._normal, self._added = (room(rows, n.width) for _ in range(3))

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from rtsep.backends import fused_conv_tasnet_layers as layers
-from rtsep.backends.fused_weights import Weights
+from rtsep.backends.fused_weights import Weights, require, room
+from rtsep.dsp.cumulative import horizon
 from rtsep.dsp.kernel import Floats
 from rtsep.separators.manifest import Manifest
-from rtsep.spec import ModelError
 
 _CONFIGURED = ("window", "kernel", "blocks", "repeats", "norm_seconds")
 
@@ -35,8 +35,7 @@ class ConvTasNetStep:
 
     def __init__(self, manifest: Manifest, path: Path) -> None:
         config, spec = manifest.config, manifest.spec
-        if missing := [name for name in _CONFIGURED if name not in config]:
-            raise ModelError(f"{path.parent}: the manifest's config lacks {', '.join(missing)}")
+        require(config, _CONFIGURED, path)
         weights = Weights(path)
         self.stems, self.channels, self.hop = len(spec.stems), spec.channels, spec.hop
         window, taps = int(config["window"]), int(config["kernel"])
@@ -44,9 +43,7 @@ class ConvTasNetStep:
         # The compiled layers check no index: every size is checked here.
         weights.expect(window % 2 == 0 and self.stride > 0 and self.hop % self.stride == 0, "encoder.weight")
         self.rows = self.hop // self.stride
-        self.horizon = np.float32(
-            max(1, round(float(config["norm_seconds"]) * spec.sample_rate / self.stride))
-        )
+        self.horizon = np.float32(horizon(float(config["norm_seconds"]), spec.sample_rate, self.stride))
         samples = self.channels * window
         self.encoder = weights.matrix("encoder.weight", None, samples)
         self.filters = self.encoder.shape[1]
@@ -108,9 +105,6 @@ class ConvTasNetStream:
     def __init__(self, network: ConvTasNetStep) -> None:
         n = self._network = network
         rows, blocks = n.rows, len(n.dilations)
-
-        def room(*shape: int) -> Floats:
-            return np.zeros(shape, np.float32)
 
         self._mix = room(n.channels, (rows + 1) * n.stride)
         self._overlap = room(n.stems, n.channels * n.stride)

@@ -9,10 +9,10 @@ from __future__ import annotations
 import numpy as np
 
 from rtsep.backends.fused_arithmetic import ONE, product_of_any, sigmoid
+from rtsep.dsp.cumulative import FLOOR
 from rtsep.dsp.kernel import Floats, Integers, kernel
 
-FLOOR = np.float32(1e-8)
-"""Least variance that is divided by, as in `rtsep.separators.cumulative_norm`."""
+_FLOOR = np.float32(FLOOR)
 _ZERO = np.float32(0.0)
 
 
@@ -49,7 +49,7 @@ def _normalise(x: Floats, statistics: Floats, seen: np.float32, horizon: np.floa
         drift = mean - statistics[0]
         statistics[0] += drift * share
         statistics[1] = (ONE - share) * (statistics[1] + drift * drift * share) + total * each * share
-        centre, scale = statistics[0], ONE / np.sqrt(max(statistics[1], FLOOR))
+        centre, scale = statistics[0], ONE / np.sqrt(max(statistics[1], _FLOOR))
         for n in range(width):
             row[n] = (row[n] - centre) * scale
 

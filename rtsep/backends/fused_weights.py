@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError
@@ -10,6 +12,21 @@ from safetensors.numpy import load_file
 
 from rtsep.dsp.kernel import Floats
 from rtsep.spec import ModelError
+
+
+def require(config: Mapping[str, Any], names: Iterable[str], path: Path) -> None:
+    """Complain of what a compiled step must know and the manifest of these weights does not say.
+
+    Raises:
+        ModelError: with the names.
+    """
+    if missing := [name for name in names if name not in config]:
+        raise ModelError(f"{path.parent}: the manifest's config lacks {', '.join(missing)}")
+
+
+def room(*shape: int) -> Floats:
+    """Memory to keep a state or to work in."""
+    return np.zeros(shape, np.float32)
 
 
 class Weights:

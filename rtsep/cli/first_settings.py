@@ -36,16 +36,11 @@ class SnapshotChoice:
         path, mark, name = text.partition("#")
         if not path:
             raise UsageError(f"--snapshot {text}: write FILE or FILE#NAME")
+        # A file that is only to be written to need not be there.
+        only_written = bool(mark) and not name
+        if not only_written and not Path(path).is_file():
+            raise UsageError(f"{path}: no such file of snapshots")
         return cls(Path(path), name if mark else None)
-
-    def check(self) -> None:
-        """Complain of a file that is not there, unless snapshots are only to be written to it.
-
-        Raises:
-            UsageError: with its name.
-        """
-        if self.file is not None and self.name != "" and not self.file.is_file():
-            raise UsageError(f"{self.file}: no such file of snapshots")
 
     def recall(self, desk: Desk) -> None:
         """Set the desk to it.

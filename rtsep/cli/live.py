@@ -312,7 +312,6 @@ def live(
     touched = parse_controllers(midi, midi_virtual)
     console = Console(highlight=False)
     recorder: Recorder | None = None
-    first.check()
     with contextlib.ExitStack() as stack:
         engine = stack.enter_context(contextlib.closing(ProcessEngine(options, record is not None, child)))
         desk = Desk(engine.board, engine.telemetry, first.file)

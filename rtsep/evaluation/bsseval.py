@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,7 +58,7 @@ def require_museval() -> None:
         ) from None
 
 
-def bsseval(targets: dict[str, Audio], estimates: dict[str, Audio], frame: int) -> BSSEval:
+def bsseval(targets: Mapping[str, Audio], estimates: Mapping[str, Audio], frame: int) -> BSSEval:
     """BSSEval v4 as SiSEC 2018 uses it: distortion filters for the whole song, ratios frame by frame.
 
     F.-R. Stöter, A. Liutkus, N. Ito, "The 2018 signal separation evaluation campaign", LVA/ICA 2018 (its part

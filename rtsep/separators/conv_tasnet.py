@@ -23,6 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
+from rtsep.dsp.cumulative import horizon
 from rtsep.separators.cumulative_norm import (
     MAX_HORIZON,
     Ladder,
@@ -100,7 +101,7 @@ class ConvTasNetConfig(BaseModel):
     @property
     def horizon(self) -> int:
         """Horizon of the norms in frames."""
-        return max(1, round(self.norm_seconds * self.sample_rate / self.stride))
+        return horizon(self.norm_seconds, self.sample_rate, self.stride)
 
     @property
     def receptive_field(self) -> int:

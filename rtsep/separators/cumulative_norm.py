@@ -29,8 +29,7 @@ import math
 import torch
 from torch import Tensor
 
-FLOOR = 1e-8
-"""Least variance that is divided by: the square of the level below which a signal counts as silent."""
+from rtsep.dsp.cumulative import FLOOR
 
 MAX_HORIZON = 2**24
 """Frames beyond which float32 cannot count."""

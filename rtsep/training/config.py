@@ -196,7 +196,8 @@ class OptimiserConfig(Strict):
         ema: decay of the weights' moving average, which is what ships.
         seed: of everything that is drawn.
         checkpoint_every, validate_every: in steps.
-        keep_every: in steps, from step 0 on: checkpoints that later ones do not replace; 0 keeps none.
+        keep_every: in steps, from step 0 on: checkpoints that later ones do not replace, beside those that
+            `[release] average` names; 0 keeps no others.
     """
 
     steps: int = Field(ge=1)
@@ -344,8 +345,8 @@ class ReleaseConfig(Strict):
         favour_vocals: added to the vocals' logits before the softmax. A network that meets music unlike its
             training data doubts too often that what it hears is a voice. One more doubles, roughly, what
             the vocals' mask gets from where it is in doubt, and changes little where it is sure.
-        average: steps whose kept checkpoints are averaged, weight by weight, in place of one checkpoint. The
-            mean of early and late weights can do better on other songs than either (M. Wortsman et al.,
+        average: steps whose checkpoints are kept and averaged, weight by weight, in place of one checkpoint.
+            The mean of early and late weights can do better on other songs than either (M. Wortsman et al.,
             "Model soups", ICML 2022, arXiv:2203.05482).
         balance: examples of the training data on which `balance` of a network that has such is fitted; 0
             leaves it. A loss without a scale says nothing of how loud a stem should be.

@@ -14,11 +14,9 @@ import copy
 import io
 import json
 import math
-import pickle
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
@@ -27,10 +25,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils.data import DataLoader, Dataset
 
 from rtsep.separators.offline_network import OfflineNetwork
 from rtsep.spec import UsageError
+from rtsep.training.batches import Batches
+from rtsep.training.checkpoints import (
+    BEST,
+    CHECKPOINT,
+    copied,
+    is_kept,
+    kept,
+    mean_of,
+    read_checkpoint,
+    write_checkpoint,
+)
 from rtsep.training.compilation import compile_parts
 from rtsep.training.config import TrainConfig
 from rtsep.training.corpus import Track, load_training
@@ -51,41 +59,8 @@ from rtsep.training.report import draw_responses, show_excerpt, write_report
 from rtsep.training.scores import overall, score_tracks
 
 Report = Callable[[str], None]
-CHECKPOINT = "checkpoint.pt"
-BEST = "best.pt"
 LOG = "log.jsonl"
-KEPT = "checkpoint-{step}.pt"
-ECHO_BLOCK = 8
-"""Batches that are kept for their repeats."""
-_CHECKPOINT_KEYS = {"config", "network", "average", "optimiser", "step", "seconds_spent", "best"}
 _TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-
-
-@dataclass
-class Steps(Dataset[list[Any]]):
-    """Item n is this process' share of the n-th batch, one batch of the objective's for each pass over it."""
-
-    mixer: Mixer
-    objective: Objective[Any]
-    config: TrainConfig
-    shares: list[range]
-
-    def __len__(self) -> int:
-        o = self.config.optimiser
-        return -(-o.steps // (o.repeats * ECHO_BLOCK)) * ECHO_BLOCK if o.repeats > 1 else o.steps
-
-    def __getitem__(self, index: int) -> list[Any]:
-        return [self._batch(index, share) for share in self.shares]
-
-    def whole(self, index: int) -> Any:
-        """The n-th batch, all processes' shares of it."""
-        return self._batch(index, range(self.config.optimiser.batch))
-
-    def _batch(self, index: int, numbers: range) -> Any:
-        seed = self.config.optimiser.seed
-        examples: list[Example] = [self.mixer.draw(np.random.default_rng((seed, index, k))) for k in numbers]
-        first = index * self.config.optimiser.batch
-        return self.objective.prepare(examples, [first + k for k in numbers])
 
 
 class _Loss(nn.Module):
@@ -130,7 +105,7 @@ class Trainer:
         # bfloat16 halves the time of matrix products; their sums stay exact.
         autocast = partial(torch.autocast, self.device.type, _TYPES[precision], enabled=precision != "fp32")
         self.objective = make_objective(config, self.network, autocast)
-        self.average = _copied(self.network.state_dict())
+        self.average = copied(self.network.state_dict())
         o = config.optimiser
         if config.fine_tune is not None:
             trained = freeze(self.network, config.architecture, config.fine_tune)
@@ -174,7 +149,7 @@ class Trainer:
         if not self.processes.local:
             self.processes.wait()
         mixer = self._mixer(tracks)
-        steps = Steps(mixer, self.objective, c, shares)
+        batches = Batches(mixer, self.objective, c, shares)
         report(
             f"{len(tracks)} tracks, {_millions(self.network)} parameters, {self.device.type}"
             f" {self.precision}, {self.processes.world} processes, run in {self.folder}"
@@ -185,17 +160,17 @@ class Trainer:
             report(f"resumed at step {self.step} after {self.seconds_spent / 60:.0f} min of training")
         elif c.begins_with is not None:
             take_weights(self.network, c)
-            self.average = _copied(self.network.state_dict())
+            self.average = copied(self.network.state_dict())
             report(f"started from the weights of {c.begins_with}")
         else:
-            self._begin(steps)
+            self._begin(batches)
         if self.processes.leads:
             self.events = open_events(c.monitor.tensorboard, self.folder, self.step)
-        if c.optimiser.keep_every and self.step == 0:
+        if self.step == 0 and is_kept(0, c):
             self._save(kept(0))
         killed = False
         try:
-            self._train(self._batches(steps), validation)
+            self._train(batches.from_step(self.step), validation)
             self._save(CHECKPOINT)
             if self.processes.leads and not validation:
                 self._tell(None)
@@ -263,7 +238,7 @@ class Trainer:
                 recent.clear()
             if self.step % o.checkpoint_every == 0:
                 self._save(CHECKPOINT)
-            if o.keep_every and self.step % o.keep_every == 0:
+            if is_kept(self.step, self.config):
                 self._save(kept(self.step))
             if validation and (self.step % o.validate_every == 0 or self.step == o.steps):
                 if self.processes.leads:
@@ -286,42 +261,11 @@ class Trainer:
             value += float(part.detach()) / world
         return value
 
-    def _batches(self, steps: Steps) -> Iterator[list[Any]]:
-        """From this step's batch to the last. Repeats come a block later, not at once."""
-        o = self.config.optimiser
-        if o.repeats == 1:
-            yield from self._mixed(steps, self.step)
-            return
-        # A run resumed within a block needs all its batches again.
-        fresh = self._mixed(steps, self.step // (o.repeats * ECHO_BLOCK) * ECHO_BLOCK)
-        kept: list[list[Any]] = []
-        block = -1
-        for step in range(self.step, o.steps):
-            if step // (o.repeats * ECHO_BLOCK) != block:
-                block = step // (o.repeats * ECHO_BLOCK)
-                kept = []
-            within = step % (o.repeats * ECHO_BLOCK) % ECHO_BLOCK
-            while len(kept) <= within:
-                kept.append(next(fresh))
-            yield kept[within]
-
-    def _mixed(self, steps: Steps, first: int) -> Iterator[list[Any]]:
-        workers = self.config.data.processes
-        loader = DataLoader(
-            steps,
-            batch_size=None,
-            sampler=range(first, len(steps)),
-            num_workers=workers,
-            prefetch_factor=self.config.data.prefetch if workers else None,
-            worker_init_fn=_one_thread,
-        )
-        return iter(loader)
-
-    def _begin(self, steps: Steps) -> None:
+    def _begin(self, batches: Batches) -> None:
         """Let the fresh network take from the data what it should begin with."""
-        batches = [moved(steps.whole(index), self.device) for index in range(2)]
-        self.objective.begin(self.network, batches)
-        self.average = _copied(self.network.state_dict())
+        first = [moved(batches.whole(index), self.device) for index in range(2)]
+        self.objective.begin(self.network, first)
+        self.average = copied(self.network.state_dict())
 
     # -- averaging, validation -----------------------------------------------------------------------
 
@@ -423,10 +367,7 @@ class Trainer:
     def _save(self, name: str) -> None:
         if not self.processes.leads:
             return
-        partial = self.folder / f"{name}.partial"
         content = {
-            "architecture": self.config.architecture,
-            "config": self.config.network,
             "network": self.network.state_dict(),
             "average": self.average,
             "optimiser": self.optimiser.state_dict(),
@@ -435,8 +376,7 @@ class Trainer:
             "seconds_spent": self.seconds_spent,
             "best": self.best,
         }
-        torch.save(content, partial)
-        partial.replace(self.folder / name)
+        write_checkpoint(self.folder / name, self.config, content)
 
     def load(self, name: str = CHECKPOINT) -> None:
         """Take up a checkpoint of this run: the first process reads it and tells the others.
@@ -444,7 +384,8 @@ class Trainer:
         Raises:
             UsageError: when it is not one, or of another network.
         """
-        content = self.processes.told(self._read(name) if self.processes.leads else {})
+        leads = self.processes.leads
+        content = self.processes.told(read_checkpoint(self.folder / name, self.config) if leads else {})
         self.network.load_state_dict(content["network"])
         self.average = {k: v.to(self.device) for k, v in content["average"].items()}
         self.optimiser.load_state_dict(content["optimiser"])
@@ -467,40 +408,11 @@ class Trainer:
         for step in sorted(steps):
             self.load(kept(step))
             averages.append(self.average)
-        for name, value in self.average.items():
-            # What counts, such as batches that norms have seen, has no mean: the last one's it is.
-            if value.is_floating_point():
-                self.average[name] = torch.stack([one[name] for one in averages]).mean(dim=0)
-
-    def _read(self, name: str) -> dict[str, Any]:
-        path = self.folder / name
-        try:
-            content = torch.load(path, weights_only=True, map_location="cpu")
-        except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
-            why = (str(error).splitlines() or [type(error).__name__])[0]
-            raise UsageError(f"{path} is not a checkpoint: {why}") from None
-        if not isinstance(content, dict) or not content.keys() >= _CHECKPOINT_KEYS:
-            raise UsageError(f"{path} is not a checkpoint of a training run")
-        # Those from before there were several architectures do not say which theirs is.
-        architecture = content.get("architecture", "causal-lstm")
-        if architecture != self.config.architecture:
-            raise UsageError(f"{path} is of {architecture}; give the run another name")
-        if content["config"] != self.config.network:
-            raise UsageError(f"{path} was trained with another [network] table; give the run another name")
-        return content
+        self.average = mean_of(averages)
 
 
 def _millions(network: nn.Module) -> str:
     return f"{sum(p.numel() for p in network.parameters()) / 1e6:.2f} M"
-
-
-def _copied(state: dict[str, Any]) -> dict[str, Tensor]:
-    return {name: value.clone() for name, value in state.items()}
-
-
-def kept(step: int) -> str:
-    """The name of the checkpoint that is kept of a step."""
-    return KEPT.format(step=step)
 
 
 def schedule(
@@ -530,8 +442,3 @@ def validate(
         network.spec.sample_rate,
         network.spec.stems,
     )
-
-
-def _one_thread(_: int) -> None:
-    torch.set_num_threads(1)
-    torch.set_flush_denormal(True)

@@ -7,20 +7,18 @@ there are stems, at most, and for each of them which stems it is the sum of.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rtsep.evaluation.live_conditions import CROWD, bleed, crowd, gain_to, host_of_crowd
 from rtsep.spec import STEMS, UsageError
 from rtsep.training import augmentation as augment
-from rtsep.training import effects
 from rtsep.training.augmentation import Audio
 from rtsep.training.config import AugmentConfig, DataConfig, MixConfig
-from rtsep.training.corpus import Track, load_noise
+from rtsep.training.corpus import Track
+from rtsep.training.excerpts import Excerpt, Parts, Player, silence
 from rtsep.training.guitars import guitar
 from rtsep.training.labels import (
     BASS,
@@ -28,21 +26,18 @@ from rtsep.training.labels import (
     OTHER,
     VOCALS,
     Group,
-    Label,
     knows_backing,
     labels_of,
 )
 from rtsep.training.pools import Pool
 from rtsep.training.procedures import combine
 from rtsep.training.silence import Stretch, silent_stretches
+from rtsep.training.treatment import Treatment
 
-Parts = list[tuple[Group, Audio]]
 VOICES_WIDEST = 0.5
 """How far voices are widened, against instruments: most records keep them near the middle."""
 SOURCE_DB = (-10.0, 3.0)
 """Range of a source's level that is laid over what is known to be without it, against that."""
-STRETCH_MARGIN = 4096
-"""Samples that are read beyond an excerpt that is stretched, so that it does not end too early."""
 
 
 @dataclass(frozen=True)
@@ -56,28 +51,6 @@ class Example:
 
     parts: NDArray[np.float32]
     groups: NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class Excerpt:
-    """Where in a track, and how it is played.
-
-    Attributes:
-        start: first sample.
-        speed: above 1 is faster and higher.
-        tempo: above 1 is faster.
-        semitones: up.
-    """
-
-    start: int
-    speed: float = 1.0
-    tempo: float = 1.0
-    semitones: float = 0.0
-
-    @property
-    def stretched(self) -> bool:
-        """Whether pitch and tempo part."""
-        return self.tempo != 1.0 or self.semitones != 0.0
 
 
 class Mixer:
@@ -113,17 +86,12 @@ class Mixer:
         guitar_of = "guitar" if "guitar" in stems else "other"
         self.guitars_at = _place(stems, guitar_of)
         self.config = config
-        self.extra = extra or AugmentConfig()
         self.samples = samples
         self.sample_rate = sample_rate
         self.bass_in_other = data.bass_in_other
-        if self.extra.needs_pedalboard:
-            effects.pedalboard()
-        if self.extra.codec > 0.0:
-            effects.codec_delay(sample_rate)
-        self.crowd_in = self._host_of_crowd()
-        folder = self.extra.crowd_noise
-        self.crowds = [] if folder is None else load_noise(folder, data.cache, sample_rate)
+        extra = extra or AugmentConfig()
+        self.player = Player(samples, sample_rate, extra, self.drums_at)
+        self.treat = Treatment(extra, samples, sample_rate, stems, data.cache)
         pool = partial(Pool, weights=data.weights)
         self.voices = pool(t for t in tracks if "vocals" in t.stems)
         self.backings = pool(t for t in tracks if knows_backing(t, self._mixes_bass(t)))
@@ -172,7 +140,7 @@ class Mixer:
         parts: Parts = getattr(self, f"_{kind}")(rng)
         if self.config.guitars > 0.0 and rng.random() < self.config.guitars:
             parts = self._with_guitar(parts, rng)
-        return self._finish(self._treat(parts, rng), rng)
+        return self._finish(self.treat(parts, rng), rng)
 
     # -- kinds of example ------------------------------------------------------------------------
 
@@ -180,8 +148,8 @@ class Mixer:
         # Half of a song is without voice, and instrumentals come on their own: look for singing.
         for _ in range(4):
             track = self.songs.pick(rng)
-            excerpt = self._excerpt(track, rng)
-            parts = self._play(track, labels_of(track, self._mixes_bass(track)), excerpt)
+            excerpt = self.player.draw(track, rng)
+            parts = self.player.play(track, labels_of(track, self._mixes_bass(track)), excerpt)
             if augment.rms(parts[0][1]) > 3e-3:
                 break
         return self._vary(parts, rng)
@@ -210,7 +178,7 @@ class Mixer:
         for s, name in enumerate(self.stems):
             tracks = self.apart[s]
             if not tracks:
-                audio = self._silence()
+                audio = silence(self.samples)
             elif s == self.vocals:
                 audio = self._voice(rng)
             else:
@@ -222,11 +190,11 @@ class Mixer:
         return parts
 
     def _instrumental(self, rng: np.random.Generator) -> Parts:
-        silent: Parts = [((self.vocals,), self._silence())] if self.vocals >= 0 else []
+        silent: Parts = [((self.vocals,), silence(self.samples))] if self.vocals >= 0 else []
         return [*silent, *self._backing(rng)]
 
     def _vocal(self, rng: np.random.Generator) -> Parts:
-        return [((self.vocals,), self._voice(rng)), (self.backing, self._silence())]
+        return [((self.vocals,), self._voice(rng)), (self.backing, silence(self.samples))]
 
     def _silent_source(self, rng: np.random.Generator) -> Parts:
         sources = sorted(self.stretches)
@@ -237,8 +205,8 @@ class Mixer:
             room = np.array([s.end - s.start - self.samples + 1 for s in choice], dtype=np.float64)
             chosen = choice[int(rng.choice(len(choice), p=room / room.sum()))]
             start = int(rng.integers(chosen.start, chosen.end - self.samples + 1))
-            around = self._play(track, list(chosen.labels), Excerpt(start))
-            level = augment.rms(sum((audio for _, audio in around), self._silence()))
+            around = self.player.play(track, list(chosen.labels), Excerpt(start))
+            level = augment.rms(sum((audio for _, audio in around), silence(self.samples)))
             if level > 3e-3:
                 break
         # No equaliser here: it might lift what the test of silence let pass.
@@ -265,7 +233,7 @@ class Mixer:
 
     def _one_voice(self, rng: np.random.Generator) -> Audio:
         """A sounding excerpt; short clips and rests make some draws silent, so several are tried."""
-        audio = self._silence()
+        audio = silence(self.samples)
         for _ in range(4):
             audio = self._single(self.voices.pick(rng), "vocals", rng, spread=0.3)
             if augment.rms(audio) > 3e-3:
@@ -299,9 +267,9 @@ class Mixer:
 
     def _backing(self, rng: np.random.Generator) -> Parts:
         track = self.backings.pick(rng)
-        excerpt = self._excerpt(track, rng)
+        excerpt = self.player.draw(track, rng)
         labels = [label for label in labels_of(track, self._mixes_bass(track)) if label[0] != (self.vocals,)]
-        return self._vary(self._play(track, labels, excerpt), rng)
+        return self._vary(self.player.play(track, labels, excerpt), rng)
 
     def _vary(self, parts: Parts, rng: np.random.Generator) -> Parts:
         """Another mix of the same music: each part's level and, mostly, its tone; or the whole mirrored."""
@@ -329,9 +297,9 @@ class Mixer:
         return joined
 
     def _single(self, track: Track, name: str, rng: np.random.Generator, spread: float = 0.15) -> Audio:
-        excerpt = self._excerpt(track, rng, spread)
+        excerpt = self.player.draw(track, rng, spread)
         group: Group = (self.stems.index(name),)
-        ((_, audio),) = self._play(track, [(group, (name,))], excerpt)
+        ((_, audio),) = self.player.play(track, [(group, (name,))], excerpt)
         if rng.random() < 0.6:
             audio = augment.shape_spectrum(audio, rng)
         return augment.place(audio, rng)
@@ -365,136 +333,7 @@ class Mixer:
         }
         return {source: stretches for source, stretches in found.items() if stretches}
 
-    def _excerpt(self, track: Track, rng: np.random.Generator, spread: float = 0.15) -> Excerpt:
-        """One that fits, if the track is long enough."""
-        extra = self.extra
-        speed = float(2.0 ** rng.uniform(-2.0 * spread, 2.0 * spread)) if rng.random() < 0.4 else 1.0
-        tempo, semitones = 1.0, 0.0
-        if extra.tempo > 0.0 and rng.random() < extra.tempo:
-            tempo = float(rng.uniform(*extra.tempo_factor))
-        if extra.pitch > 0.0 and rng.random() < extra.pitch:
-            semitones = float(rng.uniform(*extra.pitch_semitones))
-        excerpt = Excerpt(0, speed, tempo, semitones)
-        room = track.samples - int(self._before_stretching(excerpt) * speed) - 64
-        return Excerpt(int(rng.integers(max(room, 1))), speed, tempo, semitones)
-
-    def _before_stretching(self, excerpt: Excerpt) -> int:
-        """Samples that must be there so that an example's are left."""
-        if not excerpt.stretched:
-            return self.samples
-        return math.ceil(self.samples * excerpt.tempo) + STRETCH_MARGIN
-
-    def _play(self, track: Track, labels: list[Label], excerpt: Excerpt) -> Parts:
-        """The parts of an excerpt, moved in speed, tempo and pitch together."""
-        parts = [(group, self._read(track, names, excerpt)) for group, names in labels]
-        if not excerpt.stretched:
-            return parts
-        # Drums have a pitch, but not that of the song.
-        moved: dict[int, Audio] = {}
-        for semitones in (excerpt.semitones, 0.0):
-            rows = [
-                row
-                for row, (group, audio) in enumerate(parts)
-                if audio.any()
-                and (group == (self.drums_at,)) == (semitones == 0.0 and excerpt.semitones != 0.0)
-            ]
-            if not rows:
-                continue
-            together = np.concatenate([parts[row][1] for row in rows])
-            if excerpt.tempo != 1.0 or semitones != 0.0:
-                together = effects.stretch(together, self.sample_rate, excerpt.tempo, semitones, self.samples)
-            moved |= {row: together[2 * k : 2 * k + 2, : self.samples] for k, row in enumerate(rows)}
-        return [(group, moved.get(row, self._silence())) for row, (group, _) in enumerate(parts)]
-
-    def _read(self, track: Track, names: tuple[str, ...], excerpt: Excerpt) -> Audio:
-        samples = self._before_stretching(excerpt)
-        needed = int(samples * excerpt.speed) + 64
-        audio = self._silence(needed)
-        for k, name in enumerate(names):
-            sound = track.stems[name][excerpt.start : excerpt.start + needed].T
-            place = audio[:, : sound.shape[1]]
-            if k == 0:
-                np.multiply(sound, np.float32(1.0 / 32768.0), out=place)
-            else:
-                place += sound * np.float32(1.0 / 32768.0)
-        return (
-            audio[:, :samples]
-            if excerpt.speed == 1.0
-            else augment.change_speed(audio, excerpt.speed, samples)
-        )
-
-    def _silence(self, samples: int | None = None) -> Audio:
-        return np.zeros((2, self.samples if samples is None else samples), dtype=np.float32)
-
     # -- the mixture -------------------------------------------------------------------------------
-
-    def _treat(self, parts: Parts, rng: np.random.Generator) -> Parts:
-        """What `[augment]` asks for beside pitch and tempo. What is off draws nothing."""
-        extra, rate = self.extra, self.sample_rate
-        treated: Parts = []
-        for group, audio in parts:
-            if extra.distortion > 0.0 and group != (self.drums_at,) and rng.random() < extra.distortion:
-                audio = effects.distort(audio, rate, float(rng.uniform(6.0, 30.0)))
-            if extra.reverb > 0.0 and rng.random() < extra.reverb:
-                audio = effects.reverberate(audio, rate, rng)
-            if extra.codec > 0.0 and rng.random() < extra.codec:
-                audio = effects.compress(audio, rate, float(rng.uniform(*extra.codec_quality)))
-            treated.append((group, audio))
-        if extra.bleed > 0.0 and rng.random() < extra.bleed:
-            level, others = float(rng.uniform(*extra.bleed_db)), max(len(treated) - 1, 1)
-            treated = [(group, bleed(audio, others, level, rate, rng)) for group, audio in treated]
-        if extra.drop > 0.0:
-            treated = self._drop(treated, rng)
-        if extra.crowd > 0.0 and rng.random() < extra.crowd:
-            treated = self._with_crowd(treated, rng)
-        if extra.mono > 0.0 and rng.random() < extra.mono:
-            side = int(rng.integers(2))
-            # Of a song that lies on one side alone, the other is no song.
-            if not any(audio[side].any() for _, audio in treated):
-                side = 1 - side
-            treated = [(group, np.stack((audio[side], audio[side]))) for group, audio in treated]
-        return treated
-
-    def _host_of_crowd(self) -> int:
-        if self.extra.crowd == 0.0:
-            return -1
-        host = host_of_crowd(self.stems)
-        if host is None:
-            raise UsageError("[augment] crowd: no stem can have it in it; that takes `crowd` or `other`")
-        return self.stems.index(host)
-
-    def _with_crowd(self, parts: Parts, rng: np.random.Generator) -> Parts:
-        """A crowd joins the part that its stem belongs to. Where that is not known, there can be none."""
-        row = next((row for row, (group, _) in enumerate(parts) if self.crowd_in in group), None)
-        if row is None and self.stems[self.crowd_in] != CROWD:
-            return parts
-        if self.crowds:
-            noise = self._excerpt_of(self.crowds[int(rng.integers(len(self.crowds)))], rng)
-        else:
-            noise = crowd(self.samples, self.sample_rate, rng)
-        mixture = sum((audio for _, audio in parts), self._silence())
-        noise = noise * np.float32(gain_to(noise, mixture, float(rng.uniform(*self.extra.crowd_db))))
-        if row is None:
-            return [*parts, ((self.crowd_in,), noise)]
-        group, audio = parts[row]
-        return [*parts[:row], (group, audio + noise), *parts[row + 1 :]]
-
-    def _excerpt_of(self, recording: NDArray[np.int16], rng: np.random.Generator) -> Audio:
-        """Of a recording (samples, 2), from somewhere on; one that is short goes round."""
-        start = int(rng.integers(len(recording)))
-        places = np.arange(start, start + self.samples) % len(recording)
-        return np.ascontiguousarray(recording[places].T / np.float32(32768.0), np.float32)
-
-    def _drop(self, parts: Parts, rng: np.random.Generator) -> Parts:
-        falls = rng.random(len(parts)) < self.extra.drop
-        spared = rng.random(len(parts))
-        sounding = [row for row, (_, audio) in enumerate(parts) if audio.any()]
-        if sounding and all(falls[row] for row in sounding):
-            falls[max(sounding, key=lambda row: spared[row])] = False
-        return [
-            (group, self._silence() if fallen else audio)
-            for (group, audio), fallen in zip(parts, falls, strict=True)
-        ]
 
     def _finish(self, parts: Parts, rng: np.random.Generator) -> Example:
         count = len(self.stems)
@@ -516,8 +355,8 @@ class Mixer:
 
     def _level(self, parts: Parts, rng: np.random.Generator) -> list[Audio]:
         """The voice's level against the rest's, and the level of it all, drawn."""
-        voice = next((a for g, a in parts if g == (self.vocals,)), self._silence())
-        backing = sum((a for g, a in parts if g != (self.vocals,)), self._silence())
+        voice = next((a for g, a in parts if g == (self.vocals,)), silence(self.samples))
+        backing = sum((a for g, a in parts if g != (self.vocals,)), silence(self.samples))
         voice_level, backing_level = augment.rms(voice), augment.rms(backing)
         voice_gain = 1.0
         # The balance as drawn is kept a quarter of the time: for aligned excerpts it is the real one.

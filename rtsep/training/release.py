@@ -10,10 +10,11 @@ from rtsep.separators.offline_network import OfflineNetwork
 from rtsep.separators.registry import AnyPackage, ModelPackage
 from rtsep.spec import UsageError
 from rtsep.training.balance import fit_balance
+from rtsep.training.checkpoints import BEST, CHECKPOINT
 from rtsep.training.config import StreamConfig, TrainConfig
 from rtsep.training.corpus import load_validation
 from rtsep.training.export import export, export_offline
-from rtsep.training.loop import BEST, CHECKPOINT, Report, Trainer, validate
+from rtsep.training.loop import Report, Trainer, validate
 
 CARD = "README.md"
 
@@ -47,7 +48,8 @@ def release(config: TrainConfig, command: str, target: Path, about: str, report:
         if "balance" not in type(network.config).model_fields:
             raise UsageError(f"[release] balance: {config.architecture} has no balance to fit")
         report(f"balancing the stems on {config.release.balance} examples")
-        rows = fit_balance(network, trainer.examples(config.release.balance))
+        unbalanced = trainer.averaged(stream.network | {"balance": ()})
+        rows = fit_balance(unbalanced, trainer.examples(config.release.balance))
         network = trainer.averaged(stream.network | {"balance": rows})
     favour = config.release.favour_vocals if stream.favour_vocals is None else stream.favour_vocals
     if favour:
@@ -94,7 +96,7 @@ def release(config: TrainConfig, command: str, target: Path, about: str, report:
         milliseconds = 1000.0 * network.spec.algorithmic_latency / spec.sample_rate
         about_it["title"] = f"{title}, {milliseconds:.0f} ms"
         package = export(network, target.parent, target.name, **about_it)
-    card = _card(package, command, config.release.average, minutes, about)
+    card = _card(package, command, minutes, about)
     (target / CARD).write_text(card, encoding="utf-8")
     return package
 
@@ -126,7 +128,7 @@ def _count(stems: int) -> str:
     )
 
 
-def _list(steps: tuple[int, ...]) -> str:
+def _list(steps: list[int]) -> str:
     *first, last = map(str, sorted(steps))
     return f"{', '.join(first)} and {last}" if first else last
 
@@ -137,8 +139,9 @@ def _meaning(score: str) -> str:
     return MEANING.get(score, f"SDR of the {stem}" if stem != score else score)
 
 
-def _card(package: AnyPackage, command: str, averaged: tuple[int, ...], minutes: float, about: str) -> str:
+def _card(package: AnyPackage, command: str, minutes: float, about: str) -> str:
     m = package.manifest
+    averaged = m.training["average"]
     of = f" What ships is the mean of the weights after {_list(averaged)} steps." if averaged else ""
     if isinstance(package, ModelPackage):
         latency = package.spec.algorithmic_latency

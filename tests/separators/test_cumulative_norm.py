@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from rtsep.separators.cumulative_norm import FLOOR, Ladder, normalise, normalise_step, step_weights
+from rtsep.dsp.cumulative import FLOOR
+from rtsep.separators.cumulative_norm import Ladder, normalise, normalise_step, step_weights
 
 
 def parallel(x: Tensor, horizon: int) -> Tensor:

@@ -21,8 +21,9 @@ from rtsep.separators.catalogue import all_architectures, build, load_any
 from rtsep.separators.registry import OfflinePackage, read_package
 from rtsep.spec import STEMS, UsageError
 from rtsep.training import networks
+from rtsep.training.checkpoints import CHECKPOINT
 from rtsep.training.config import TrainConfig
-from rtsep.training.loop import CHECKPOINT, LOG, Trainer
+from rtsep.training.loop import LOG, Trainer
 from rtsep.training.networks import decides_masks
 from rtsep.training.objective import WaveformObjective
 from rtsep.training.release import CARD, release

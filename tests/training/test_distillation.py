@@ -12,6 +12,7 @@ import soundfile
 
 from rtsep.engine.offline import open_model, separate_array
 from rtsep.spec import STEMS, AudioFileError, UsageError
+from rtsep.training.checkpoints import CHECKPOINT
 from rtsep.training.corpus import load_corpus
 from rtsep.training.distillation import (
     FACTS,
@@ -22,7 +23,7 @@ from rtsep.training.distillation import (
     known_stems,
     rest_of,
 )
-from rtsep.training.loop import CHECKPOINT, Trainer
+from rtsep.training.loop import Trainer
 from tests.cli.command import one_line, rtsep, rtsep_here
 from tests.models import build_tiny_model
 from tests.open_unmix import save_models

@@ -18,9 +18,11 @@ import torch
 from torch import Tensor
 
 from rtsep.spec import STEMS, UsageError
+from rtsep.training.batches import Batches
+from rtsep.training.checkpoints import BEST, CHECKPOINT
 from rtsep.training.config import TrainConfig
 from rtsep.training.corpus import Track, load_corpus
-from rtsep.training.loop import BEST, CHECKPOINT, Steps, Trainer, schedule, validate
+from rtsep.training.loop import Trainer, schedule, validate
 from rtsep.training.mixing import Example, Mixer
 from rtsep.training.networks import TrainableNetwork
 from rtsep.training.objective import MaskObjective
@@ -235,7 +237,7 @@ def seen(config: TrainConfig, first: int = 0) -> list[float]:
     tracks = load_corpus(config.data.roots, config.data.cache, RATE)
     mixer = Mixer(tracks, config.data, config.mix, int(config.optimiser.seconds * RATE))
     shares = [range(config.optimiser.batch)]
-    batches = trainer._batches(Steps(mixer, trainer.objective, config, shares))
+    batches = Batches(mixer, trainer.objective, config, shares).from_step(first)
     return [float(batch.mixture.sum()) for (batch,) in batches]
 
 

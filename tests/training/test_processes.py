@@ -15,8 +15,8 @@ import pytest
 import torch
 
 from rtsep.spec import UsageError
+from rtsep.training.checkpoints import CHECKPOINT
 from rtsep.training.config import TrainConfig, load_config
-from rtsep.training.loop import CHECKPOINT
 from rtsep.training.processes import Processes, choose_device, join_processes
 from tests.cli.command import environment
 from tests.training.corpora import run_config, write_corpus

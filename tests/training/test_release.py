@@ -11,8 +11,9 @@ import torch
 from rtsep.separators.catalogue import load_weights
 from rtsep.separators.registry import ModelPackage
 from rtsep.spec import UsageError
+from rtsep.training.checkpoints import BEST, CHECKPOINT
 from rtsep.training.config import OptimiserConfig, ReleaseConfig, TrainConfig
-from rtsep.training.loop import BEST, CHECKPOINT, Trainer
+from rtsep.training.loop import Trainer
 from rtsep.training.release import CARD, MEANING, release
 from rtsep.training.scores import overall
 from tests.training.corpora import run_config
@@ -72,7 +73,18 @@ def test_kept_checkpoints_are_averaged(corpus: Path, tmp_path: Path) -> None:
     assert package.manifest.training["average"] == [4, 0] and package.manifest.training["steps"] == 4
     card = (package.root / CARD).read_text(encoding="utf-8")
     assert "the mean of the weights after 0 and 4 steps" in card
-    absent = config.model_copy(update={"release": ReleaseConfig(average=(3,))})
+
+
+def test_what_will_be_averaged_is_kept(corpus: Path, tmp_path: Path) -> None:
+    config = run_config(corpus, tmp_path, optimiser={"steps": 4})
+    trainer = Trainer(config.model_copy(update={"release": ReleaseConfig(average=(0, 3))}), lambda _: None)
+    trainer.run()
+    names = ["checkpoint-0.pt", "checkpoint-3.pt"]
+    assert sorted(path.name for path in trainer.folder.glob("checkpoint-*")) == names
+
+
+def test_a_checkpoint_that_was_not_kept_is_missed(trained: TrainConfig, tmp_path: Path) -> None:
+    absent = trained.model_copy(update={"release": ReleaseConfig(average=(3,))})
     with pytest.raises(UsageError, match=r"checkpoint-3\.pt is not a checkpoint"):
         release(absent, "train", tmp_path / "mine", "", lambda _: None)
 

@@ -1,0 +1,88 @@
+"""The batches of a run, mixed beside it: the n-th is a function of its number and of the run's seed alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from rtsep.training.config import TrainConfig
+from rtsep.training.mixing import Example, Mixer
+from rtsep.training.objective import Objective
+
+ECHO_BLOCK = 8
+"""Batches that are kept for their repeats."""
+
+
+@dataclass
+class Batches(Dataset[list[Any]]):
+    """Item n is this process' share of the n-th batch, one batch of the objective's for each pass over it.
+
+    Attributes:
+        mixer: draws the examples.
+        objective: makes a batch of them.
+        config: the run.
+        shares: numbers, within a batch, of the examples of each pass.
+    """
+
+    mixer: Mixer
+    objective: Objective[Any]
+    config: TrainConfig
+    shares: list[range]
+
+    def __len__(self) -> int:
+        o = self.config.optimiser
+        return -(-o.steps // (o.repeats * ECHO_BLOCK)) * ECHO_BLOCK if o.repeats > 1 else o.steps
+
+    def __getitem__(self, index: int) -> list[Any]:
+        return [self._batch(index, share) for share in self.shares]
+
+    def whole(self, index: int) -> Any:
+        """The n-th batch, all processes' shares of it."""
+        return self._batch(index, range(self.config.optimiser.batch))
+
+    def from_step(self, step: int) -> Iterator[list[Any]]:
+        """What each step takes, from this one to the last. Repeats come a block later, not at once."""
+        o = self.config.optimiser
+        if o.repeats == 1:
+            yield from self._mixed(step)
+            return
+        # A run resumed within a block needs all its batches again.
+        fresh = self._mixed(step // (o.repeats * ECHO_BLOCK) * ECHO_BLOCK)
+        kept: list[list[Any]] = []
+        block = -1
+        for number in range(step, o.steps):
+            if number // (o.repeats * ECHO_BLOCK) != block:
+                block = number // (o.repeats * ECHO_BLOCK)
+                kept = []
+            within = number % (o.repeats * ECHO_BLOCK) % ECHO_BLOCK
+            while len(kept) <= within:
+                kept.append(next(fresh))
+            yield kept[within]
+
+    def _mixed(self, first: int) -> Iterator[list[Any]]:
+        workers = self.config.data.processes
+        loader = DataLoader(
+            self,
+            batch_size=None,
+            sampler=range(first, len(self)),
+            num_workers=workers,
+            prefetch_factor=self.config.data.prefetch if workers else None,
+            worker_init_fn=_one_thread,
+        )
+        return iter(loader)
+
+    def _batch(self, index: int, numbers: range) -> Any:
+        seed = self.config.optimiser.seed
+        examples: list[Example] = [self.mixer.draw(np.random.default_rng((seed, index, k))) for k in numbers]
+        first = index * self.config.optimiser.batch
+        return self.objective.prepare(examples, [first + k for k in numbers])
+
+
+def _one_thread(_: int) -> None:
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)

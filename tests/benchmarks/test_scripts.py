@@ -1,0 +1,62 @@
+"""Every script of `benchmarks` still loads, and those that need nothing but time run in a short form."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+SCRIPTS = sorted(
+    path.stem for path in BENCHMARKS.glob("*.py") if 'if __name__ == "__main__"' in path.read_text("utf-8")
+)
+
+
+def run(name: str, arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The script's own `main`, as `python -m` calls it."""
+    monkeypatch.setattr(sys, "argv", [name, *arguments])
+    return importlib.import_module(f"benchmarks.{name}").main()
+
+
+def test_there_are_scripts() -> None:
+    assert {"loader_rate", "dsp_step", "zoo_table"} <= set(SCRIPTS)
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_loads(name: str) -> None:
+    assert callable(importlib.import_module(f"benchmarks.{name}").main)
+
+
+def test_the_loader_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "rate.json"
+    arguments = ["--seconds", "0.1", "--batch", "1", "--workers", "0", "--json", str(file)]
+    run("loader_rate", arguments, monkeypatch)
+    rows = json.loads(file.read_text())["rows"]
+    assert [row["what"] for row in rows] == ["mixing", "mixing and what a step takes"]
+    assert all(row["audio_seconds_per_second"] > 0.0 and row["batches"] >= 1.0 for row in rows)
+
+
+def test_steps_of_training_are_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "speed.json"
+    arguments = ["--device", "cpu", "--seconds", "0.1", "--batch", "1", "--json", str(file)]
+    run("training_speed", arguments, monkeypatch)
+    rows = json.loads(file.read_text())["rows"]
+    # A CPU has no fp16.
+    assert [row["precision"] for row in rows if "skipped" not in row] == ["fp32", "bf16"]
+    assert all(row["steps_a_second"] > 0.0 for row in rows if "skipped" not in row)
+
+
+def test_the_signal_processing_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "dsp.json"
+    run("dsp_step", ["--hops", "20", "--json", str(file)], monkeypatch)
+    assert json.loads(file.read_text())
+
+
+def test_the_picture_of_the_readme_is_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    picture = tmp_path / "pareto.png"
+    run("pareto", ["--output", str(picture)], monkeypatch)
+    assert picture.read_bytes().startswith(b"\x89PNG")
