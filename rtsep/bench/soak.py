@@ -15,6 +15,7 @@ from typing import Any
 from rtsep.backends.choices import DEFAULT_BACKEND
 from rtsep.bench import pictures
 from rtsep.bench.record import Result, Tracked
+from rtsep.bench.witness import Witness
 from rtsep.engine.options import EngineOptions
 from rtsep.engine.process import ProcessEngine
 from rtsep.separators.registry import find
@@ -78,7 +79,8 @@ def run(
         raise UsageError("a soak watches memory with psutil: pip install 'rtsep[bench]'") from None
     package = find(model)
     seconds, resident = 60.0 * minutes, []
-    with ProcessEngine(options(str(package.root), block, backend, threads, decks)) as engine:
+    witness = Witness(package.spec.hop / package.spec.sample_rate)
+    with ProcessEngine(options(str(package.root), block, backend, threads, decks)) as engine, witness:
         process = psutil.Process(engine.pid)
         stems = engine.spec.stems
         begun, turn = time.monotonic(), 0
@@ -113,6 +115,13 @@ def run(
         "resident_mb": resident[-1] if resident else None,
         "resident_growth_mb": resident[-1] - resident[0] if resident else None,
     }
+    seen = witness.seen
+    if seen is not None:
+        figures |= {
+            "machine_stops": seen.stops,
+            "machine_longest_stop_ms": seen.longest_ms,
+            "machine_stolen_s": seen.stolen_seconds,
+        }
     held = told.late_hops == told.underruns == told.jumps == 0
     settings = {"model": package.name, "minutes": minutes, "block": block, "backend": backend}
     result = Result("soak", short, {**settings, "threads": threads, "decks": decks}, {**figures}, held=held)
@@ -121,6 +130,11 @@ def run(
     counted = f"{told.late_hops} late hops, {told.underruns} underruns, {told.jumps} jumps"
     length = f"{told.hops} hops in {told.seconds / 60.0:.1f} minutes"
     result.notes.append(f"{counted} in {length}: {'held' if held else 'NOT held'}")
+    if seen is not None and seen.stops:
+        result.notes.append(
+            f"the machine itself stood still {seen.stops} times for longer than a hop, at worst"
+            f" {seen.longest_ms:.1f} ms, as a process saw that does nothing else"
+        )
     result.tracked = [
         Tracked(f"{package.name}: late hops", float(told.late_hops), "count"),
         Tracked(f"{package.name}: underruns", float(told.underruns), "count"),

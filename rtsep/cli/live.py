@@ -165,6 +165,10 @@ def live(
     fallback: Annotated[
         Fallback, typer.Option(help="What is heard where a hop is not ready: the delayed input, or silence.")
     ] = Fallback.dry,
+    realtime: Annotated[
+        bool,
+        typer.Option(help="Ask for real-time priority: other programs then do not hold up the sound."),
+    ] = True,
     backend: Annotated[
         str, typer.Option(metavar="|".join(BACKENDS), help="What runs the model.")
     ] = DEFAULT_BACKEND,
@@ -308,6 +312,7 @@ def live(
         effects=chains,
         decks=decks,
         in_map=heard_by,
+        realtime=realtime,
     )
     touched = parse_controllers(midi, midi_virtual)
     console = Console(highlight=False)

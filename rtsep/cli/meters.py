@@ -175,6 +175,10 @@ def summary(telemetry: Telemetry) -> list[str]:
         (t.xruns, "lost input or output that the device itself reported: a larger block helps"),
     )
     lines += [f"{count} × {what}" for count, what in faults if count]
+    if (t.underruns or t.jumps) and not t.realtime:
+        lines.append(
+            "other programs can hold up what computes: it has no real-time priority ('rtsep doctor')"
+        )
     return lines
 
 

@@ -35,7 +35,8 @@ class Engine:
         input, output: the audio device's name, a part of it, or its number; None for the default.
         block: frames per callback.
         options: any other field of `rtsep.engine.options.EngineOptions`: backend, device, threads,
-            sample_rate, in_channels, out_channels, out_map, in_map, allowance, fallback, effects, audio.
+            sample_rate, in_channels, out_channels, out_map, in_map, allowance, fallback, effects, audio,
+            realtime.
 
     Raises:
         ModelError: when there is no such model, here; and when it is damaged, on entering.

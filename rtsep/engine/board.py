@@ -80,6 +80,7 @@ _LAYOUT = np.dtype(
         ("jumps", "i8"),
         ("resets", "i8"),
         ("record_lost", "i8"),
+        ("realtime", "i8"),
         ("effects_replaced", "i8"),
         ("port", "i8", len(PORT_COUNTERS)),
         ("levels", "f8", MAX_STRIPS),
@@ -356,6 +357,7 @@ class Board:
             reduction_db=float(words["reduction"]),
             record_lost=int(words["record_lost"]),
             effects_replaced=int(words["effects_replaced"]),
+            realtime=bool(words["realtime"]),
         )
 
     # -- the engine's side -------------------------------------------------------------------------------

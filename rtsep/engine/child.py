@@ -116,6 +116,7 @@ def _run(task: dict[str, Any], answer: Any) -> None:
         fallback=options.fallback,
         recorder=recorder,
         effects=effects,
+        realtime=options.realtime,
     )
     latency = engine.open()
     try:

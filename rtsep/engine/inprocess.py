@@ -45,6 +45,7 @@ class InProcessEngine:
         fallback: what an underrun sounds like.
         recorder: ring that takes stems and mix, if they are recorded.
         effects: chains on stems and mix; see `rtsep.effects.stage.EffectStage`.
+        realtime: give the worker real-time priority if a clock drives it and the system allows it.
 
     Attributes:
         effects: what can be moved of the chains.
@@ -65,6 +66,7 @@ class InProcessEngine:
         fallback: Literal["dry", "silence"] = "dry",
         recorder: RingBuffer | None = None,
         effects: EffectStage | None = None,
+        realtime: bool = True,
     ) -> None:
         self.driver = driver
         self.stream = stream
@@ -72,6 +74,7 @@ class InProcessEngine:
         self._out_map = out_map or {}
         self._in_map = in_map or {}
         self._allowance = allowance
+        self._realtime = realtime and driver.paced
         self._fallback: Literal["dry", "silence"] = fallback
         self._recorder = recorder
         self._effects = effects
@@ -116,6 +119,7 @@ class InProcessEngine:
                 silent=self._fallback == "silence",
                 recorder=self._recorder,
                 effects=self._effects,
+                realtime=self._realtime,
                 on_failure=self._fail,
             )
         except BaseException:

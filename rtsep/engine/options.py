@@ -36,6 +36,7 @@ class EngineOptions:
             is less latency, and less patience with a busy machine.
         fallback: what an underrun sounds like: the delayed input, or silence.
         effects: chain files, by stem or "master".
+        realtime: ask for real-time priority for what computes the hops.
     """
 
     model: str = DEFAULT_MODEL
@@ -56,6 +57,7 @@ class EngineOptions:
     effects: dict[str, str] = field(default_factory=dict)
     decks: int = 1
     in_map: dict[int, tuple[int, ...]] = field(default_factory=dict)
+    realtime: bool = True
 
     @property
     def needed_inputs(self) -> int | None:

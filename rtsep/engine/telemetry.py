@@ -106,6 +106,7 @@ class Telemetry:
         record_lost: frames that the recorder could not take.
         reduction_db: what the limiter takes away, 0 or less: a meter that falls at once and rises slowly.
         effects_replaced: hops in which an effect chain failed, replaced by its dry input.
+        realtime: the worker has real-time priority.
     """
 
     state: str
@@ -132,3 +133,4 @@ class Telemetry:
     reduction_db: float = 0.0
     effects_replaced: int = 0
     deck_bad_hops: tuple[int, ...] = ()
+    realtime: bool = False

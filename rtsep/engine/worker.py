@@ -25,6 +25,7 @@ from rtsep.mixer.decks import DeckSection
 from rtsep.mixer.master import MasterStrip
 from rtsep.mixer.mixer import Mixer
 from rtsep.mixer.strip import ChannelStrip, channel_gains
+from rtsep.rt import priority
 from rtsep.rt.port import RealtimePort
 from rtsep.rt.ring import RingBuffer
 
@@ -58,6 +59,7 @@ class Worker:
         recorder: where stems and mix go, interleaved, if they are recorded:
             (strips + 1) x channels wide.
         effects: chains on stems and on the mix, if there are any.
+        realtime: ask for real-time priority.
         on_failure: called with a line of text if the worker cannot go on.
     """
 
@@ -72,11 +74,12 @@ class Worker:
         silent: bool = False,
         recorder: RingBuffer | None = None,
         effects: EffectStage | None = None,
+        realtime: bool = False,
         on_failure: Callable[[str], None] | None = None,
     ) -> None:
         spec = stream.spec
         self._port, self._stream, self._board = port, stream, board
-        self._routes, self._effects = routes, effects
+        self._routes, self._effects, self._realtime = routes, effects, realtime
         self._on_failure = on_failure
         decks = self._decks = stream.decks
         if not decks == board.decks == len(port.decks):
@@ -139,6 +142,8 @@ class Worker:
     # -- the loop --------------------------------------------------------------------------------------
 
     def _run(self) -> None:
+        if self._realtime:
+            self._board.words["realtime"] = priority.rise(priority.WORKER)
         try:
             while not self._stopping.is_set():
                 if self._port.wait(self._intake.needed, WAIT_SECONDS):

@@ -33,9 +33,14 @@ class AudioDriver(Protocol):
 
     The order is `open`, `start`, `stop`, `close`. `stop` and `close` may be called in any state, more
     than once. A stream that has ended for whatever reason sets the port's `finished`.
+
+    Attributes:
+        name: what it is called.
+        paced: a clock, and not how fast the worker is, decides when the next block comes.
     """
 
     name: str
+    paced: bool
 
     def open(self) -> StreamFormat:
         """Agree on a format. Raises DeviceError, in one line, if there is no such device or format."""

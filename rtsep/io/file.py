@@ -59,6 +59,7 @@ class FileDriver(PumpedDriver):
     """
 
     name = "file"
+    paced = False
 
     def __init__(
         self,

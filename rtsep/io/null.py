@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from rtsep.io.driver import StreamFormat
 from rtsep.io.pumped import PumpedDriver
-from rtsep.rt import layout
+from rtsep.rt import layout, priority
 from rtsep.rt.fences import store
 from rtsep.rt.port import RealtimePort
 from rtsep.rt.pump import Pump
@@ -62,7 +62,7 @@ class NullDriver(PumpedDriver):
         self._source: NDArray[np.float32] = np.ascontiguousarray(frames)
         self._endless = loop or source is None
         self._loop = loop
-        self._paced = realtime
+        self.paced = realtime
         self._capture_seconds = capture_seconds
         self._captured: NDArray[np.float32] = np.zeros((0, out_channels), np.float32)
         self._kept = 0
@@ -80,7 +80,7 @@ class NullDriver(PumpedDriver):
             raise DeviceError("the port's channels are not the stream's")
         port.sample_rate = self._format.sample_rate
         self._port = port
-        self._pump = Pump(port, self._format.block, self._paced)
+        self._pump = Pump(port, self._format.block, self.paced)
         self._pump.warm_up()
         length = len(self._source) + port.latency
         if self._capture_seconds is not None:
@@ -96,6 +96,8 @@ class NullDriver(PumpedDriver):
 
     def _run(self, total: int) -> None:
         assert self._pump is not None and self._port is not None
+        if self.paced:
+            priority.rise(priority.DEVICE)
         ran = self._pump.run(self._source, self._captured, total, self._loop)
         self._kept = min(ran, len(self._captured))
         store(self._port.words, layout.FINISHED, 1)

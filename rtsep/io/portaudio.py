@@ -62,6 +62,7 @@ class PortAudioDriver:
     """
 
     name = "portaudio"
+    paced = True
 
     def __init__(
         self,

@@ -48,6 +48,7 @@ class Engine(Table):
         backend, device, threads: what runs it.
         allowance: device samples that a hop may take; a hop if left out.
         fallback: what an underrun sounds like.
+        realtime: ask for real-time priority.
     """
 
     model: str = "live"
@@ -56,6 +57,7 @@ class Engine(Table):
     threads: int = Field(default=1, ge=1)
     allowance: int | None = Field(default=None, ge=1)
     fallback: Literal["dry", "silence"] = "dry"
+    realtime: bool = True
 
 
 class Decks(Table):

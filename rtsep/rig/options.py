@@ -30,6 +30,7 @@ def live_options(rig: Rig, folder: Path) -> dict[str, Any]:
         "threads": engine.threads,
         "allowance": engine.allowance,
         "fallback": engine.fallback,
+        "realtime": engine.realtime,
         "decks": decks.count if "count" in decks.model_fields_set else None,
         "in_map": [f"{deck}={','.join(map(str, pair))}" for deck, pair in enumerate(decks.inputs, start=1)],
         "crossfader": decks.crossfader if "crossfader" in decks.model_fields_set else None,

@@ -98,8 +98,10 @@ def test_the_summary_explains_what_was_amiss_and_nothing_else() -> None:
         "hop times  p50 2.1  p99 3.4  p99.9 4.9  max 5.8 of 11.6 ms",
         "underruns 0  late hops 0  device xruns 0",
     ]
-    explained = meters.summary(TROUBLED)[3:]
+    explained = meters.summary(replace(TROUBLED, realtime=True))[3:]
     assert [line.split()[0] for line in explained] == ["3", "1", "5", "4"]
+    (advice,) = meters.summary(TROUBLED)[7:]
+    assert "no real-time priority" in advice
 
 
 def test_a_terminal_gets_meters_and_is_left_clean() -> None:

@@ -71,6 +71,7 @@ def test_a_whole_rig_is_options_of_live(tmp_path: Path) -> None:
     assert live_options(read_rig(file), tmp_path) == {
         "input": "Scarlett", "output": "3", "block": 256, "null": False,
         "model": "studio", "backend": "auto", "device": "cpu", "threads": 2, "fallback": "silence",
+        "realtime": True,
         "gain": ["drums=-3.0"], "pan": ["drums=0.5"], "mute": ["vocals"], "out_map": ["vocals=3,4"],
         "fx": [f"drums={tmp_path / 'drums.toml'}"],
         "master": -1.5, "limiter": False, "fade": 2000.0, "snapshot": f"{tmp_path / 'set.toml'}#",
@@ -81,7 +82,8 @@ def test_a_whole_rig_is_options_of_live(tmp_path: Path) -> None:
 
 def test_what_is_left_out_is_left_to_live(tmp_path: Path) -> None:
     options = live_options(parse_rig("format = 1\n", tmp_path / "x.toml"), tmp_path)
-    assert options.keys() == {"block", "null", "model", "backend", "device", "threads", "fallback"}
+    named = {"block", "null", "model", "backend", "device", "threads", "fallback", "realtime"}
+    assert options.keys() == named
 
 
 @pytest.mark.parametrize(

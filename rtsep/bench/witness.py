@@ -1,0 +1,135 @@
+"""How often the machine itself stands still, told by a process that does nothing but look at the clock.
+
+A late hop may be the engine's fault or the machine's: virtual machines are stopped by their hosts, laptops by
+their firmware. One thread on each processor sleeps for a millisecond at a time and notes when it wakes far
+too late, with the priority that audio threads have where it is allowed that. Run as a program it watches
+until its input ends, and then prints what it saw.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+NAP_SECONDS = 0.001
+_PRIORITY = 50
+_PROC_STAT = Path("/proc/stat")
+_STEAL = 8
+"""Where a line of /proc/stat says how long a virtual processor was kept waiting by its host (proc(5))."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the machine did by itself.
+
+    Attributes:
+        stops: how often a processor stood still for longer than the limit.
+        longest_ms: the longest of all its sleeps, beyond what it had asked for.
+        stolen_seconds: what the host of a virtual machine took of its processors' time; None where the
+            system does not say.
+    """
+
+    stops: int
+    longest_ms: float
+    stolen_seconds: float | None
+
+
+class Witness:
+    """Watches from entry to exit; then `seen` says what there was.
+
+    Args:
+        limit: seconds from which on a stop counts.
+    """
+
+    def __init__(self, limit: float) -> None:
+        self._limit = limit
+        self.seen: Seen | None = None
+
+    def __enter__(self) -> Self:
+        command = [sys.executable, "-m", "rtsep.bench.witness", repr(self._limit)]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        told, _ = self._process.communicate()
+        # Without it the benchmark is as good; only the reason for a late hop is not known.
+        if self._process.returncode == 0:
+            self.seen = Seen(**json.loads(told))
+
+
+class _Watch:
+    """One processor's."""
+
+    def __init__(self, processor: int | None, limit: float) -> None:
+        self.stops = 0
+        self.longest = 0.0
+        self._processor = processor
+        self._limit = limit
+
+    def run(self, ended: threading.Event) -> None:
+        if self._processor is not None:
+            os.sched_setaffinity(threading.get_native_id(), {self._processor})
+            # Without the right to it, other programs can look like a machine that stands still.
+            with contextlib.suppress(OSError):
+                os.sched_setscheduler(threading.get_native_id(), os.SCHED_FIFO, os.sched_param(_PRIORITY))
+        last = time.perf_counter()
+        while not ended.is_set():
+            time.sleep(NAP_SECONDS)
+            now = time.perf_counter()
+            late = now - last - NAP_SECONDS
+            last = now
+            self.longest = max(self.longest, late)
+            self.stops += late > self._limit
+
+
+def stolen_seconds() -> float | None:
+    """What the host has taken of all processors' time since the machine started."""
+    try:
+        fields = _PROC_STAT.read_text(encoding="ascii").splitlines()[0].split()
+        return int(fields[_STEAL]) / os.sysconf("SC_CLK_TCK")
+    except (OSError, IndexError, ValueError):
+        return None
+
+
+def watch(limit: float, ended: threading.Event) -> Seen:
+    """Watch every processor that this process may use until it is told to end."""
+    processors: list[int | None] = [None]
+    if hasattr(os, "sched_getaffinity"):
+        processors = list(os.sched_getaffinity(0))
+    watches = [_Watch(processor, limit) for processor in processors]
+    before = stolen_seconds()
+    threads = [threading.Thread(target=each.run, args=(ended,), daemon=True) for each in watches]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    after = stolen_seconds()
+    stolen = None if before is None or after is None else after - before
+    return Seen(sum(each.stops for each in watches), 1e3 * max(each.longest for each in watches), stolen)
+
+
+def main() -> None:
+    """Watch until standard input ends."""
+    ended = threading.Event()
+
+    def wait() -> None:
+        sys.stdin.read()
+        ended.set()
+
+    threading.Thread(target=wait, daemon=True).start()
+    print(json.dumps(asdict(watch(float(sys.argv[1]), ended))))
+
+
+if __name__ == "__main__":
+    main()

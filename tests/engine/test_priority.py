@@ -1,0 +1,62 @@
+"""What a clock drives has real-time priority where the system gives it; what only computes never has."""
+
+from __future__ import annotations
+
+import os
+import threading
+
+import numpy as np
+import pytest
+
+from rtsep.engine.inprocess import InProcessEngine
+from rtsep.io.driver import AudioDriver
+from rtsep.io.file import FileDriver, array_reader
+from rtsep.io.null import NullDriver
+from rtsep.rt import priority
+from tests.engine.standin import RATE, StandIn
+
+pytestmark = [
+    pytest.mark.realtime,
+    pytest.mark.skipif(not hasattr(os, "sched_getscheduler"), reason="nobody to ask"),
+]
+SOUND = np.full((2, RATE // 4), 0.1, np.float32)
+
+
+def play(driver: AudioDriver, realtime: bool = True) -> tuple[bool, set[int]]:
+    """What telemetry says, and the schedulers that hops ran under."""
+    stream, schedulers = StandIn(), set[int]()
+
+    def look(hop: int) -> None:
+        # Hop -1 is the warm-up, on the thread that opens.
+        if hop >= 0:
+            schedulers.add(os.sched_getscheduler(threading.get_native_id()) & ~os.SCHED_RESET_ON_FORK)
+
+    stream.before = look
+    with InProcessEngine(driver, stream.as_stream(), realtime=realtime) as engine:
+        assert engine.wait(30.0)
+        return engine.telemetry().realtime, schedulers
+
+
+def allowed() -> bool:
+    granted: list[bool] = []
+    thread = threading.Thread(target=lambda: granted.append(priority.rise(priority.WORKER)))
+    thread.start()
+    thread.join()
+    return granted[0]
+
+
+def test_a_paced_stream_has_it_where_it_may() -> None:
+    scheduler = os.SCHED_FIFO if allowed() else os.SCHED_OTHER
+    assert play(NullDriver(RATE, 128, SOUND)) == (allowed(), {scheduler})
+
+
+def test_it_can_be_declined() -> None:
+    assert play(NullDriver(RATE, 128, SOUND), realtime=False) == (False, {os.SCHED_OTHER})
+
+
+@pytest.mark.parametrize("driver", ["file", "null"])
+def test_what_runs_as_fast_as_it_can_leaves_the_processors_to_others(driver: str) -> None:
+    unpaced: AudioDriver = NullDriver(RATE, 128, SOUND, realtime=False)
+    if driver == "file":
+        unpaced = FileDriver(array_reader(SOUND), None, RATE)
+    assert play(unpaced) == (False, {os.SCHED_OTHER})
