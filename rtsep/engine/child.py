@@ -24,6 +24,7 @@ from rtsep.engine.memory import SharedFile
 from rtsep.engine.options import EngineOptions
 from rtsep.io.driver import AudioDriver
 from rtsep.io.null import NullDriver
+from rtsep.rt.residence import lock_memory
 from rtsep.rt.ring import RingBuffer
 from rtsep.spec import RtsepError
 
@@ -125,6 +126,9 @@ def _run(task: dict[str, Any], answer: Any) -> None:
         answer(event="opened", latency=describe(latency), effects=parameters, precision=precision)
         if not sys.stdin.readline():
             return
+        if options.realtime and options.device == "cpu":
+            # By now everything is loaded and warm. A GPU's driver sees to its own.
+            lock_memory()
         engine.start()
         answer(event="running")
         orphaned = threading.Event()

@@ -36,7 +36,7 @@ class EngineOptions:
             is less latency, and less patience with a busy machine.
         fallback: what an underrun sounds like: the delayed input, or silence.
         effects: chain files, by stem or "master".
-        realtime: ask for real-time priority for what computes the hops.
+        realtime: ask for real-time priority for what computes the hops, and for its memory to stay in place.
     """
 
     model: str = DEFAULT_MODEL

@@ -48,7 +48,7 @@ class Engine(Table):
         backend, device, threads: what runs it.
         allowance: device samples that a hop may take; a hop if left out.
         fallback: what an underrun sounds like.
-        realtime: ask for real-time priority.
+        realtime: ask for real-time priority, and for memory to stay in place.
     """
 
     model: str = "live"

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from rtsep.engine.inprocess import InProcessEngine
+from rtsep.engine.options import EngineOptions
+from rtsep.engine.process import ProcessEngine
 from rtsep.io.driver import AudioDriver
 from rtsep.io.file import FileDriver, array_reader
 from rtsep.io.null import NullDriver
 from rtsep.rt import priority
 from tests.engine.standin import RATE, StandIn
+from tests.models import build_tiny_model
 
 pytestmark = [
     pytest.mark.realtime,
@@ -60,3 +65,20 @@ def test_what_runs_as_fast_as_it_can_leaves_the_processors_to_others(driver: str
     if driver == "file":
         unpaced = FileDriver(array_reader(SOUND), None, RATE)
     assert play(unpaced) == (False, {os.SCHED_OTHER})
+
+
+@pytest.mark.parametrize("realtime", [True, False])
+def test_an_engine_of_its_own_keeps_its_memory_and_declines_both_at_once(
+    tmp_path: Path, realtime: bool
+) -> None:
+    options = EngineOptions(model=str(build_tiny_model(tmp_path)), audio="null", realtime=realtime)
+    with ProcessEngine(options) as engine:
+        assert not engine.wait(0.3)
+        status = Path(f"/proc/{engine.pid}/status").read_text(encoding="ascii")
+        had = engine.telemetry().realtime
+    (locked,) = re.findall(r"VmLck:\s+(\d+) kB", status)
+    assert had is (realtime and allowed())
+    # The right to one is not the right to the other.
+    assert realtime or int(locked) == 0
+    if os.geteuid() == 0 and realtime and allowed():
+        assert int(locked) > 10_000
