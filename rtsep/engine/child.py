@@ -24,6 +24,7 @@ from rtsep.engine.memory import SharedFile
 from rtsep.engine.options import EngineOptions
 from rtsep.io.driver import AudioDriver
 from rtsep.io.null import NullDriver
+from rtsep.rt import priority
 from rtsep.rt.residence import lock_memory
 from rtsep.rt.ring import RingBuffer
 from rtsep.spec import RtsepError
@@ -130,6 +131,8 @@ def _run(task: dict[str, Any], answer: Any) -> None:
             # By now everything is loaded and warm. A GPU's driver sees to its own.
             lock_memory()
         engine.start()
+        if options.realtime:
+            priority.rise(priority.KEEPER)
         answer(event="running")
         orphaned = threading.Event()
         threading.Thread(target=_watch_parent, args=(orphaned,), daemon=True).start()

@@ -12,6 +12,9 @@ import os
 import sys
 import threading
 
+KEEPER = 1
+"""Of a thread that shares an interpreter with a worker: were it ordinary, another program could stop it
+while it holds the interpreter's lock, and the worker with it."""
 WORKER = 2
 DEVICE = 3
 """Of a thread that stands in for a sound card."""
@@ -26,7 +29,7 @@ def rise(level: int) -> bool:
     inherit it. Windows: "Pro Audio" of the multimedia class scheduler. macOS: the highest quality of service.
 
     Args:
-        level: `WORKER` or `DEVICE`; only Linux tells the two apart.
+        level: `KEEPER`, `WORKER` or `DEVICE`; only Linux tells them apart.
     """
     if hasattr(os, "sched_setscheduler"):
         try:

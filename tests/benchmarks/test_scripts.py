@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from tests.models import build_tiny_model
+
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 SCRIPTS = sorted(
     path.stem for path in BENCHMARKS.glob("*.py") if 'if __name__ == "__main__"' in path.read_text("utf-8")
@@ -60,3 +62,13 @@ def test_the_picture_of_the_readme_is_drawn(tmp_path: Path, monkeypatch: pytest.
     picture = tmp_path / "pareto.png"
     run("pareto", ["--output", str(picture)], monkeypatch)
     assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.realtime
+def test_the_engine_is_measured_beside_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "others.json"
+    arguments = ["--model", str(build_tiny_model(tmp_path)), "--seconds", "0.5", "--rounds", "1"]
+    run("beside_others", [*arguments, "--json", str(file)], monkeypatch)
+    ordinary, asked = json.loads(file.read_text())["rows"]
+    assert ordinary["realtime"] is False and isinstance(asked["realtime"], bool)
+    assert ordinary["hops"] > 10 and asked["hops"] > 10

@@ -68,7 +68,7 @@ def test_what_runs_as_fast_as_it_can_leaves_the_processors_to_others(driver: str
 
 
 @pytest.mark.parametrize("realtime", [True, False])
-def test_an_engine_of_its_own_keeps_its_memory_and_declines_both_at_once(
+def test_an_engine_of_its_own_has_it_as_a_whole_and_keeps_its_memory(
     tmp_path: Path, realtime: bool
 ) -> None:
     options = EngineOptions(model=str(build_tiny_model(tmp_path)), audio="null", realtime=realtime)
@@ -76,8 +76,11 @@ def test_an_engine_of_its_own_keeps_its_memory_and_declines_both_at_once(
         assert not engine.wait(0.3)
         status = Path(f"/proc/{engine.pid}/status").read_text(encoding="ascii")
         had = engine.telemetry().realtime
+        scheduler = os.sched_getscheduler(engine.pid) & ~os.SCHED_RESET_ON_FORK
     (locked,) = re.findall(r"VmLck:\s+(\d+) kB", status)
     assert had is (realtime and allowed())
+    # Its main thread too: what it does at times, it does with the interpreter's lock.
+    assert scheduler == (os.SCHED_FIFO if had else os.SCHED_OTHER)
     # The right to one is not the right to the other.
     assert realtime or int(locked) == 0
     if os.geteuid() == 0 and realtime and allowed():

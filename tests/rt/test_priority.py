@@ -35,7 +35,7 @@ def policy() -> tuple[int, int]:
     )
 
 
-@pytest.mark.parametrize("level", [priority.WORKER, priority.DEVICE])
+@pytest.mark.parametrize("level", [priority.KEEPER, priority.WORKER, priority.DEVICE])
 def test_it_says_what_it_got(level: int) -> None:
     risen, (scheduler, got) = on_a_thread(lambda: (priority.rise(level), policy()))
     assert (scheduler, got) == ((os.SCHED_FIFO, level) if risen else (os.SCHED_OTHER, 0))
@@ -62,4 +62,4 @@ def test_what_it_starts_is_ordinary() -> None:
 
 
 def test_levels_are_below_audio_servers_clients() -> None:
-    assert 1 <= priority.WORKER < priority.DEVICE < 5
+    assert 1 <= priority.KEEPER < priority.WORKER < priority.DEVICE < 5
