@@ -2,9 +2,9 @@
 
     python -m benchmarks.beside_others [--model live] [--seconds 30] [--rounds 2] [--json FILE]
 
-One process for each processor adds up numbers at ordinary priority. The engine, in a process of its own and on
-a driver that is paced by the clock, takes turns: first as an ordinary program, then with the priority that it
-asks for by itself. Where the system does not grant that, both are ordinary, and the figures say so.
+One process for each processor adds up numbers at ordinary priority. The engine, in a process of its own and
+on a driver that is paced by the clock, takes turns: first as an ordinary program, then with the priority that
+it asks for by itself. Where the system does not grant that, both are ordinary, and the figures say so.
 """
 
 from __future__ import annotations
