@@ -131,9 +131,10 @@ def run(
     length = f"{told.hops} hops in {told.seconds / 60.0:.1f} minutes"
     result.notes.append(f"{counted} in {length}: {'held' if held else 'NOT held'}")
     if seen is not None and seen.stops:
+        who = "the machine itself" if seen.realtime else "the machine itself, or another program,"
         result.notes.append(
-            f"the machine itself stood still {seen.stops} times for longer than a hop, at worst"
-            f" {seen.longest_ms:.1f} ms, as a process saw that does nothing else"
+            f"{who} held up a process that does nothing {seen.stops} times for longer than a hop,"
+            f" at worst {seen.longest_ms:.1f} ms"
         )
     result.tracked = [
         Tracked(f"{package.name}: late hops", float(told.late_hops), "count"),

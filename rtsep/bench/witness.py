@@ -33,13 +33,15 @@ class Seen:
 
     Attributes:
         stops: how often a processor stood still for longer than the limit.
-        longest_ms: the longest of all its sleeps, beyond what it had asked for.
+        longest_ms: the longest of all sleeps, beyond what had been asked for.
+        realtime: other programs cannot have been the reason: it had real-time priority.
         stolen_seconds: what the host of a virtual machine took of its processors' time; None where the
             system does not say.
     """
 
     stops: int
     longest_ms: float
+    realtime: bool
     stolen_seconds: float | None
 
 
@@ -74,15 +76,16 @@ class _Watch:
     def __init__(self, processor: int | None, limit: float) -> None:
         self.stops = 0
         self.longest = 0.0
+        self.realtime = False
         self._processor = processor
         self._limit = limit
 
     def run(self, ended: threading.Event) -> None:
         if self._processor is not None:
             os.sched_setaffinity(threading.get_native_id(), {self._processor})
-            # Without the right to it, other programs can look like a machine that stands still.
             with contextlib.suppress(OSError):
                 os.sched_setscheduler(threading.get_native_id(), os.SCHED_FIFO, os.sched_param(_PRIORITY))
+                self.realtime = True
         last = time.perf_counter()
         while not ended.is_set():
             time.sleep(NAP_SECONDS)
@@ -116,7 +119,12 @@ def watch(limit: float, ended: threading.Event) -> Seen:
         thread.join()
     after = stolen_seconds()
     stolen = None if before is None or after is None else after - before
-    return Seen(sum(each.stops for each in watches), 1e3 * max(each.longest for each in watches), stolen)
+    return Seen(
+        stops=sum(each.stops for each in watches),
+        longest_ms=1e3 * max(each.longest for each in watches),
+        realtime=all(each.realtime for each in watches),
+        stolen_seconds=stolen,
+    )
 
 
 def main() -> None:
