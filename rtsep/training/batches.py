@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,13 +76,31 @@ class Batches(Dataset[list[Any]]):
             prefetch_factor=self.config.data.prefetch if workers else None,
             worker_init_fn=_one_thread,
         )
-        return iter(loader)
+        with _signals_left_alone():
+            return iter(loader)
 
     def _batch(self, index: int, numbers: range) -> Any:
         seed = self.config.optimiser.seed
         examples: list[Example] = [self.mixer.draw(np.random.default_rng((seed, index, k))) for k in numbers]
         first = index * self.config.optimiser.batch
         return self.objective.prepare(examples, [first + k for k in numbers])
+
+
+@contextmanager
+def _signals_left_alone() -> Iterator[None]:
+    """Undo what torch does to hear at once of a worker that dies.
+
+    Its handler raises wherever the main thread happens to be: while a checkpoint is written, or later, for as
+    long as anything keeps the loader alive. Without it the next batch says so, within seconds.
+    """
+    child = getattr(signal, "SIGCHLD", None)
+    before = None if child is None else signal.getsignal(child)
+    try:
+        yield
+    finally:
+        # None is a handler that is not Python's, and cannot be put back.
+        if child is not None and before is not None and signal.getsignal(child) is not before:
+            signal.signal(child, before)
 
 
 def _one_thread(_: int) -> None:

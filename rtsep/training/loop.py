@@ -175,13 +175,12 @@ class Trainer:
             if self.processes.leads and not validation:
                 self._tell(None)
         except RuntimeError as error:
-            # torch raises it wherever the loop happens to be when a worker dies.
             killed = "DataLoader worker" in str(error)
             if not killed:
                 raise
         finally:
             self.events.close()
-        # Not from within: the error keeps the loader alive, and that goes on raising.
+        # Not from within: the error keeps the loader, and its other workers, alive.
         if killed:
             raise UsageError(
                 "a process that mixes examples was killed, as happens when memory runs out: run it again with"
