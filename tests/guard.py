@@ -70,7 +70,7 @@ def _install() -> None:
     start = NullDriver.start
 
     def watched(self: NullDriver, port: Any) -> None:
-        if _crowded and self._paced:
+        if _crowded and self.paced:
             _refuse("a driver at a sound card's pace")
         start(self, port)
 

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from rtsep.spec import UsageError
 from rtsep.training.config import TrainConfig
 from rtsep.training.mixing import Example, Mixer
 from rtsep.training.objective import Objective
 
+KILLED = (
+    "a process that mixes examples was killed, as happens when memory runs out: run it again with"
+    " fewer ([data] workers); it goes on from its last checkpoint"
+)
 ECHO_BLOCK = 8
 """Batches that are kept for their repeats."""
 
@@ -48,7 +55,11 @@ class Batches(Dataset[list[Any]]):
         return self._batch(index, range(self.config.optimiser.batch))
 
     def from_step(self, step: int) -> Iterator[list[Any]]:
-        """What each step takes, from this one to the last. Repeats come a block later, not at once."""
+        """What each step takes, from this one to the last. Repeats come a block later, not at once.
+
+        Raises:
+            UsageError: when a process that mixes is killed.
+        """
         o = self.config.optimiser
         if o.repeats == 1:
             yield from self._mixed(step)
@@ -76,14 +87,28 @@ class Batches(Dataset[list[Any]]):
             prefetch_factor=self.config.data.prefetch if workers else None,
             worker_init_fn=_one_thread,
         )
+        before = set(multiprocessing.active_children())
         with _signals_left_alone():
-            return iter(loader)
+            mixed = iter(loader)
+        started = [each for each in multiprocessing.active_children() if each not in before]
+        try:
+            yield from mixed
+        except (RuntimeError, OSError, EOFError):
+            # Whatever it was that broke first: a pipe, a socket, a batch that was being handed over.
+            if any(_was_killed(worker) for worker in started):
+                raise UsageError(KILLED) from None
+            raise
 
     def _batch(self, index: int, numbers: range) -> Any:
         seed = self.config.optimiser.seed
         examples: list[Example] = [self.mixer.draw(np.random.default_rng((seed, index, k))) for k in numbers]
         first = index * self.config.optimiser.batch
         return self.objective.prepare(examples, [first + k for k in numbers])
+
+
+def _was_killed(worker: BaseProcess) -> bool:
+    worker.join(1.0)
+    return worker.exitcode not in (None, 0)
 
 
 @contextmanager

@@ -168,24 +168,13 @@ class Trainer:
             self.events = open_events(c.monitor.tensorboard, self.folder, self.step)
         if self.step == 0 and is_kept(0, c):
             self._save(kept(0))
-        killed = False
         try:
             self._train(batches.from_step(self.step), validation)
             self._save(CHECKPOINT)
             if self.processes.leads and not validation:
                 self._tell(None)
-        except RuntimeError as error:
-            killed = "DataLoader worker" in str(error)
-            if not killed:
-                raise
         finally:
             self.events.close()
-        # Not from within: the error keeps the loader, and its other workers, alive.
-        if killed:
-            raise UsageError(
-                "a process that mixes examples was killed, as happens when memory runs out: run it again with"
-                " fewer ([data] workers); it goes on from its last checkpoint"
-            )
 
     def examples(self, count: int) -> Iterator[Example]:
         """Mixtures as training draws them, but none that a step has drawn."""
