@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.machine import RESULTS, write
+from rtsep.bench.hop_figures import hop_figures
 from rtsep.engine.options import EngineOptions
 from rtsep.engine.process import ProcessEngine
 from rtsep.separators.registry import DEFAULT_MODEL
@@ -53,17 +54,7 @@ def measure(model: str, seconds: float, realtime: bool) -> dict[str, Any]:
     with ProcessEngine(EngineOptions(model=model, audio="null", realtime=realtime)) as engine:
         engine.wait(seconds)
         told = engine.telemetry()
-    return {
-        "realtime": told.realtime,
-        "hops": told.hops,
-        "deadline_ms": 1e3 * told.deadline,
-        "p50_ms": 1e3 * told.hop_p50,
-        "p99_ms": 1e3 * told.hop_p99,
-        "p99.9_ms": 1e3 * told.hop_p999,
-        "max_ms": 1e3 * told.hop_max,
-        "late_hops": told.late_hops,
-        "underruns": told.underruns,
-    }
+    return {"realtime": told.realtime, **hop_figures(told)}
 
 
 def main() -> None:

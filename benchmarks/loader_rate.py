@@ -21,7 +21,6 @@ from typing import Any
 
 import numpy as np
 import soundfile
-import torch
 from rich.console import Console
 from rich.table import Table
 from torch.utils.data import DataLoader, Dataset
@@ -29,7 +28,7 @@ from torch.utils.data import DataLoader, Dataset
 from benchmarks.machine import RESULTS, write
 from rtsep.separators.registry import find
 from rtsep.spec import STEMS
-from rtsep.training.batches import Batches
+from rtsep.training.batches import Batches, one_thread
 from rtsep.training.config import TrainConfig, load_config
 from rtsep.training.corpus import load_training
 from rtsep.training.mixing import Mixer
@@ -96,7 +95,7 @@ def measure(dataset: Dataset[Any], config: TrainConfig, workers: int, seconds: f
         sampler=range(BATCHES),
         num_workers=workers,
         prefetch_factor=config.data.prefetch if workers else None,
-        worker_init_fn=_one_thread,
+        worker_init_fn=one_thread,
     )
     batches = iter(loader)
     # The workers start, and code is compiled, before anything is counted.
@@ -140,7 +139,7 @@ def main() -> None:
 
 def run(config: TrainConfig, workers: list[int] | None, seconds: float, mixing_only: bool) -> dict[str, Any]:
     """Measure mixing, then the whole, with each number of workers; show it as a table."""
-    _one_thread(0)
+    one_thread(0)
     network = make_network(config)
     rate, stems = network.spec.sample_rate, network.spec.stems
     tracks, _ = load_training(config.data, rate, stems)
@@ -172,11 +171,6 @@ def run(config: TrainConfig, workers: list[int] | None, seconds: float, mixing_o
         "measured_seconds": seconds,
         "rows": rows,
     }
-
-
-def _one_thread(_: int) -> None:
-    torch.set_num_threads(1)
-    torch.set_flush_denormal(True)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import numpy as np
 from rtsep.backends.stream import HopStream, open_stream
 from rtsep.backends.threads import useful
 from rtsep.bench import pictures
+from rtsep.bench.hop_figures import hop_figures
 from rtsep.bench.record import Result, Tracked
 from rtsep.engine.inprocess import InProcessEngine
 from rtsep.engine.telemetry import FIRST_HOPS
@@ -128,15 +129,4 @@ def measure(stream: HopStream, block: int, seconds: float) -> dict[str, Any]:
             engine.wait(min(0.2, max(enough - done, 0.001)))
         counts = engine.board.hop_times.counts()
         told = engine.telemetry()
-    return {
-        "hops": told.hops,
-        "deadline_ms": 1e3 * told.deadline,
-        "first_ms": 1e3 * told.first_hops_max,
-        "p50_ms": 1e3 * told.hop_p50,
-        "p99_ms": 1e3 * told.hop_p99,
-        "p99.9_ms": 1e3 * told.hop_p999,
-        "max_ms": 1e3 * told.hop_max,
-        "late_hops": told.late_hops,
-        "underruns": told.underruns,
-        "counts": counts.tolist(),
-    }
+    return {**hop_figures(told), "counts": counts.tolist()}

@@ -14,6 +14,7 @@ from typing import Any
 
 from rtsep.backends.choices import DEFAULT_BACKEND
 from rtsep.bench import pictures
+from rtsep.bench.hop_figures import hop_figures
 from rtsep.bench.record import Result, Tracked
 from rtsep.bench.witness import Witness
 from rtsep.engine.options import EngineOptions
@@ -100,15 +101,7 @@ def run(
         counts = engine.board.hop_times.counts().tolist()
     figures: dict[str, Any] = {
         "minutes": told.seconds / 60.0,
-        "hops": told.hops,
-        "deadline_ms": told.deadline * 1e3,
-        "first_ms": told.first_hops_max * 1e3,
-        "p50_ms": told.hop_p50 * 1e3,
-        "p99_ms": told.hop_p99 * 1e3,
-        "p99.9_ms": told.hop_p999 * 1e3,
-        "max_ms": told.hop_max * 1e3,
-        "late_hops": told.late_hops,
-        "underruns": told.underruns,
+        **hop_figures(told),
         "bad_hops": told.bad_hops,
         "jumps": told.jumps,
         "resets": told.resets,

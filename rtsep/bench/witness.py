@@ -8,7 +8,6 @@ until its input ends, and then prints what it saw.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import subprocess
@@ -20,8 +19,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from rtsep.rt import priority
+
 NAP_SECONDS = 0.001
-_PRIORITY = 50
 _PROC_STAT = Path("/proc/stat")
 _STEAL = 8
 """Where a line of /proc/stat says how long a virtual processor was kept waiting by its host (proc(5))."""
@@ -83,9 +83,7 @@ class _Watch:
     def run(self, ended: threading.Event) -> None:
         if self._processor is not None:
             os.sched_setaffinity(threading.get_native_id(), {self._processor})
-            with contextlib.suppress(OSError):
-                os.sched_setscheduler(threading.get_native_id(), os.SCHED_FIFO, os.sched_param(_PRIORITY))
-                self.realtime = True
+            self.realtime = priority.rise(priority.WITNESS)
         last = time.perf_counter()
         while not ended.is_set():
             time.sleep(NAP_SECONDS)

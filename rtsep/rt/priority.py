@@ -18,6 +18,8 @@ while it holds the interpreter's lock, and the worker with it."""
 WORKER = 2
 DEVICE = 3
 """Of a thread that stands in for a sound card."""
+WITNESS = 50
+"""Of a thread that only looks at the clock, above all that it is to tell of."""
 _QOS_USER_INTERACTIVE = 0x21
 """`QOS_CLASS_USER_INTERACTIVE` in macOS' <sys/qos.h>."""
 
@@ -29,7 +31,7 @@ def rise(level: int) -> bool:
     inherit it. Windows: "Pro Audio" of the multimedia class scheduler. macOS: the highest quality of service.
 
     Args:
-        level: `KEEPER`, `WORKER` or `DEVICE`; only Linux tells them apart.
+        level: `KEEPER`, `WORKER`, `DEVICE` or `WITNESS`; only Linux tells them apart.
     """
     if hasattr(os, "sched_setscheduler"):
         try:

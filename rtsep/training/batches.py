@@ -85,7 +85,7 @@ class Batches(Dataset[list[Any]]):
             sampler=range(first, len(self)),
             num_workers=workers,
             prefetch_factor=self.config.data.prefetch if workers else None,
-            worker_init_fn=_one_thread,
+            worker_init_fn=one_thread,
         )
         before = set(multiprocessing.active_children())
         with _signals_left_alone():
@@ -128,6 +128,7 @@ def _signals_left_alone() -> Iterator[None]:
             signal.signal(child, before)
 
 
-def _one_thread(_: int) -> None:
+def one_thread(_: int) -> None:
+    """How a process that mixes computes."""
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import threading
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +18,7 @@ from rtsep.io.null import NullDriver
 from rtsep.rt import priority
 from tests.engine.standin import RATE, StandIn
 from tests.models import build_tiny_model
+from tests.rt.test_priority import on_a_thread, policy
 
 pytestmark = [
     pytest.mark.realtime,
@@ -34,7 +34,7 @@ def play(driver: AudioDriver, realtime: bool = True) -> tuple[bool, set[int]]:
     def look(hop: int) -> None:
         # Hop -1 is the warm-up, on the thread that opens.
         if hop >= 0:
-            schedulers.add(os.sched_getscheduler(threading.get_native_id()) & ~os.SCHED_RESET_ON_FORK)
+            schedulers.add(policy()[0])
 
     stream.before = look
     with InProcessEngine(driver, stream.as_stream(), realtime=realtime) as engine:
@@ -43,11 +43,7 @@ def play(driver: AudioDriver, realtime: bool = True) -> tuple[bool, set[int]]:
 
 
 def allowed() -> bool:
-    granted: list[bool] = []
-    thread = threading.Thread(target=lambda: granted.append(priority.rise(priority.WORKER)))
-    thread.start()
-    thread.join()
-    return granted[0]
+    return on_a_thread(lambda: priority.rise(priority.WORKER))
 
 
 def test_a_paced_stream_has_it_where_it_may() -> None:
@@ -68,9 +64,7 @@ def test_what_runs_as_fast_as_it_can_leaves_the_processors_to_others(driver: str
 
 
 @pytest.mark.parametrize("realtime", [True, False])
-def test_an_engine_of_its_own_has_it_as_a_whole_and_keeps_its_memory(
-    tmp_path: Path, realtime: bool
-) -> None:
+def test_an_engine_of_its_own_has_it_as_a_whole_and_keeps_its_memory(tmp_path: Path, realtime: bool) -> None:
     options = EngineOptions(model=str(build_tiny_model(tmp_path)), audio="null", realtime=realtime)
     with ProcessEngine(options) as engine:
         assert not engine.wait(0.3)
