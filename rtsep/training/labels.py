@@ -99,3 +99,8 @@ def knows_backing(track: Track, bass_in_other: bool) -> bool:
         return ACCOMPANIMENT in track.stems or "drums" in track.stems
     inner = [group for group, _ in labels_of(track, bass_in_other) if group != (VOCALS,)]
     return {s for group in inner for s in group} == set(BACKING)
+
+
+def place_of(stems: tuple[str, ...], name: str) -> int:
+    """Where a stem stands; -1, which no group has, where there is none."""
+    return stems.index(name) if name in stems else -1

@@ -28,6 +28,7 @@ from rtsep.training.labels import (
     Group,
     knows_backing,
     labels_of,
+    place_of,
 )
 from rtsep.training.pools import Pool
 from rtsep.training.procedures import combine
@@ -80,11 +81,11 @@ class Mixer:
         stems: tuple[str, ...] = STEMS,
     ) -> None:
         self.stems = stems
-        self.vocals, self.drums_at, bass = (_place(stems, name) for name in ("vocals", "drums", "bass"))
+        self.vocals, self.drums_at, bass = (place_of(stems, name) for name in ("vocals", "drums", "bass"))
         self.backing: Group = tuple(s for s in range(len(stems)) if s != self.vocals)
         self.instruments = {s for s in self.backing if s not in (self.drums_at, bass)}
         guitar_of = "guitar" if "guitar" in stems else "other"
-        self.guitars_at = _place(stems, guitar_of)
+        self.guitars_at = place_of(stems, guitar_of)
         self.config = config
         self.samples = samples
         self.sample_rate = sample_rate
@@ -368,8 +369,3 @@ class Mixer:
             audio * np.float32(level * (voice_gain if group == (self.vocals,) else 1.0))
             for group, audio in parts
         ]
-
-
-def _place(stems: tuple[str, ...], name: str) -> int:
-    """Where a stem stands; -1, which no group has, where there is none."""
-    return stems.index(name) if name in stems else -1

@@ -14,6 +14,7 @@ from rtsep.training.augmentation import Audio
 from rtsep.training.config import AugmentConfig
 from rtsep.training.corpus import load_noise
 from rtsep.training.excerpts import Parts, silence
+from rtsep.training.labels import place_of
 
 
 class Treatment:
@@ -37,7 +38,7 @@ class Treatment:
         self.samples = samples
         self.sample_rate = sample_rate
         self.stems = stems
-        self.drums = stems.index("drums") if "drums" in stems else -1
+        self.drums = place_of(stems, "drums")
         if extra.needs_pedalboard:
             effects.pedalboard()
         if extra.codec > 0.0:
