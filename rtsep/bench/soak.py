@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
-from dataclasses import fields
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 from rtsep.backends.choices import DEFAULT_BACKEND
 from rtsep.bench import pictures
 from rtsep.bench.hop_figures import hop_figures
 from rtsep.bench.record import Result, Tracked
-from rtsep.bench.witness import Witness
+from rtsep.bench.witness import Stop, Witness
 from rtsep.engine.options import EngineOptions
 from rtsep.engine.process import ProcessEngine
 from rtsep.separators.registry import find
@@ -24,26 +23,39 @@ from rtsep.spec import DeviceError, UsageError
 
 SETTLED_SECONDS = 20.0
 """From here on memory must not grow: libraries have made what they make on first use."""
+LOOK_SECONDS = 0.25
+"""How often the counts are read, so that a late hop can be told from one while the machine stood still."""
+_LOOKS_A_MOVE = 4
+_AFTERWARDS = 4
+"""Hops for which a stop of the machine may still be felt."""
 
 
-def options(model: str, block: int, backend: str, threads: int, decks: int) -> EngineOptions:
-    """The engine's options.
+class Look(NamedTuple):
+    """What went wrong between two times of `time.monotonic`."""
 
-    Raises:
-        UsageError: for more decks than one where engines have one.
+    begun: float
+    ended: float
+    late_hops: int
+    underruns: int
+
+
+def unexplained(looks: Sequence[Look], stops: Sequence[Stop], hop: float) -> tuple[int, int]:
+    """Late hops and underruns of the looks during and shortly before which no processor stood still.
+
+    Args:
+        looks: in any order.
+        stops: of the machine, long enough to make a hop late.
+        hop: seconds.
     """
-    chosen: dict[str, Any] = {
-        "model": model,
-        "backend": backend,
-        "threads": threads,
-        "audio": "null",
-        "block": block,
-    }
-    if "decks" in {field.name for field in fields(EngineOptions)}:
-        chosen["decks"] = decks
-    elif decks != 1:
-        raise UsageError(f"--decks {decks}: an engine of this version has one deck")
-    return EngineOptions(**chosen)
+
+    def beside(look: Look) -> bool:
+        return any(
+            stop.ended - stop.seconds <= look.ended and look.begun <= stop.ended + _AFTERWARDS * hop
+            for stop in stops
+        )
+
+    alone = [look for look in looks if not beside(look)]
+    return sum(look.late_hops for look in alone), sum(look.underruns for look in alone)
 
 
 def run(
@@ -71,7 +83,7 @@ def run(
         With `held` True if no hop was late, nothing underran and no input was jumped over.
 
     Raises:
-        UsageError: when psutil is missing, or engines have no such number of decks.
+        UsageError: when psutil is missing, or for a number of decks that no engine has.
         DeviceError: when the engine ends by itself.
     """
     try:
@@ -79,15 +91,28 @@ def run(
     except ModuleNotFoundError:
         raise UsageError("a soak watches memory with psutil: pip install 'rtsep[bench]'") from None
     package = find(model)
+    options = EngineOptions(
+        model=str(package.root), backend=backend, threads=threads, audio="null", block=block, decks=decks
+    )
     seconds, resident = 60.0 * minutes, []
-    witness = Witness(package.spec.hop / package.spec.sample_rate)
-    with ProcessEngine(options(str(package.root), block, backend, threads, decks)) as engine, witness:
+    looks: list[Look] = []
+    hop = package.spec.hop / package.spec.sample_rate
+    witness = Witness(hop / 4.0)
+    with ProcessEngine(options) as engine, witness:
         process = psutil.Process(engine.pid)
         stems = engine.spec.stems
         begun, turn = time.monotonic(), 0
+        last = Look(begun, begun, 0, 0)
         while (elapsed := time.monotonic() - begun) < seconds:
-            if engine.wait(min(1.0, seconds - elapsed)):
-                raise DeviceError("the engine has stopped by itself")
+            for _ in range(_LOOKS_A_MOVE):
+                if engine.wait(max(0.0, min(LOOK_SECONDS, begun + seconds - time.monotonic()))):
+                    raise DeviceError("the engine has stopped by itself")
+                told = engine.telemetry()
+                now = Look(last.ended, time.monotonic(), told.late_hops, told.underruns)
+                if (now.late_hops, now.underruns) != (last.late_hops, last.underruns):
+                    new = now.late_hops - last.late_hops, now.underruns - last.underruns
+                    looks.append(Look(now.begun, now.ended, *new))
+                last = now
             stem = stems[turn % len(stems)]
             engine.board.set_gain(stem, 6.0 * math.sin(turn))
             engine.board.set_mute(stem, turn % 3 == 0)
@@ -110,8 +135,13 @@ def run(
     }
     seen = witness.seen
     if seen is not None:
+        # What a hop at its usual length leaves of its time, a stop must exceed to make it late.
+        limit = max(hop / 4.0, told.deadline - told.hop_p99)
+        late_alone, underruns_alone = unexplained(looks, seen.longer(limit), hop)
         figures |= {
-            "machine_stops": seen.stops,
+            "late_hops_unexplained": late_alone,
+            "underruns_unexplained": underruns_alone,
+            "machine_stops": len(seen.longer(hop)),
             "machine_longest_stop_ms": seen.longest_ms,
             "machine_stolen_s": seen.stolen_seconds,
         }
@@ -123,11 +153,16 @@ def run(
     counted = f"{told.late_hops} late hops, {told.underruns} underruns, {told.jumps} jumps"
     length = f"{told.hops} hops in {told.seconds / 60.0:.1f} minutes"
     result.notes.append(f"{counted} in {length}: {'held' if held else 'NOT held'}")
-    if seen is not None and seen.stops:
+    if seen is not None and seen.longer(hop):
         who = "the machine itself" if seen.realtime else "the machine itself, or another program,"
         result.notes.append(
-            f"{who} held up a process that does nothing {seen.stops} times for longer than a hop,"
+            f"{who} held up a process that does nothing {len(seen.longer(hop))} times for longer than a hop,"
             f" at worst {seen.longest_ms:.1f} ms"
+        )
+    if seen is not None and not held:
+        result.notes.append(
+            f"while no processor stood still for {1e3 * limit:.1f} ms, what a hop (p99) leaves of its time:"
+            f" {late_alone} late hops, {underruns_alone} underruns"
         )
     result.tracked = [
         Tracked(f"{package.name}: late hops", float(told.late_hops), "count"),

@@ -3,7 +3,7 @@
 A late hop may be the engine's fault or the machine's: virtual machines are stopped by their hosts, laptops by
 their firmware. One thread on each processor sleeps for a millisecond at a time and notes when it wakes far
 too late, with the priority that audio threads have where it is allowed that. Run as a program it watches
-until its input ends, and then prints what it saw.
+until its input ends, and then prints what it saw. Times are those of `time.monotonic`, which processes share.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 from rtsep.rt import priority
 
@@ -27,29 +27,40 @@ _STEAL = 8
 """Where a line of /proc/stat says how long a virtual processor was kept waiting by its host (proc(5))."""
 
 
+class Stop(NamedTuple):
+    """A processor stood still: seconds of the clock at which it ran again, and for how many it had not."""
+
+    ended: float
+    seconds: float
+
+
 @dataclass(frozen=True)
 class Seen:
     """What the machine did by itself.
 
     Attributes:
-        stops: how often a processor stood still for longer than the limit.
+        stops: of all processors, those longer than the limit.
         longest_ms: the longest of all sleeps, beyond what had been asked for.
         realtime: other programs cannot have been the reason: it had real-time priority.
         stolen_seconds: what the host of a virtual machine took of its processors' time; None where the
             system does not say.
     """
 
-    stops: int
+    stops: tuple[Stop, ...]
     longest_ms: float
     realtime: bool
     stolen_seconds: float | None
+
+    def longer(self, seconds: float) -> tuple[Stop, ...]:
+        """The stops that lasted longer than this, which is at least the limit."""
+        return tuple(stop for stop in self.stops if stop.seconds > seconds)
 
 
 class Witness:
     """Watches from entry to exit; then `seen` says what there was.
 
     Args:
-        limit: seconds from which on a stop counts.
+        limit: seconds from which on a stop is noted.
     """
 
     def __init__(self, limit: float) -> None:
@@ -67,14 +78,15 @@ class Witness:
         told, _ = self._process.communicate()
         # Without it the benchmark is as good; only the reason for a late hop is not known.
         if self._process.returncode == 0:
-            self.seen = Seen(**json.loads(told))
+            read = json.loads(told)
+            self.seen = Seen(**{**read, "stops": tuple(Stop(*stop) for stop in read["stops"])})
 
 
 class _Watch:
     """One processor's."""
 
     def __init__(self, processor: int | None, limit: float) -> None:
-        self.stops = 0
+        self.stops: list[Stop] = []
         self.longest = 0.0
         self.realtime = False
         self._processor = processor
@@ -84,14 +96,15 @@ class _Watch:
         if self._processor is not None:
             os.sched_setaffinity(threading.get_native_id(), {self._processor})
             self.realtime = priority.rise(priority.WITNESS)
-        last = time.perf_counter()
+        last = time.monotonic()
         while not ended.is_set():
             time.sleep(NAP_SECONDS)
-            now = time.perf_counter()
+            now = time.monotonic()
             late = now - last - NAP_SECONDS
             last = now
             self.longest = max(self.longest, late)
-            self.stops += late > self._limit
+            if late > self._limit:
+                self.stops.append(Stop(now, late))
 
 
 def stolen_seconds() -> float | None:
@@ -118,7 +131,7 @@ def watch(limit: float, ended: threading.Event) -> Seen:
     after = stolen_seconds()
     stolen = None if before is None or after is None else after - before
     return Seen(
-        stops=sum(each.stops for each in watches),
+        stops=tuple(sorted(stop for each in watches for stop in each.stops)),
         longest_ms=1e3 * max(each.longest for each in watches),
         realtime=all(each.realtime for each in watches),
         stolen_seconds=stolen,

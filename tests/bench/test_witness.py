@@ -17,9 +17,21 @@ def test_it_watches_from_entry_to_exit() -> None:
         assert watching.seen is None
         time.sleep(0.3)
     seen = watching.seen
-    assert seen is not None and seen.stops == 0
+    assert seen is not None and seen.stops == ()
     assert 0.0 < seen.longest_ms < 60e3
     assert seen.stolen_seconds is None or seen.stolen_seconds >= 0.0
+
+
+def test_what_it_saw_comes_back_with_its_times() -> None:
+    begun = time.monotonic()
+    with Witness(limit=0.0) as watching:
+        time.sleep(0.3)
+    seen = watching.seen
+    assert seen is not None and len(seen.stops) > 10
+    assert all(begun < stop.ended < time.monotonic() and stop.seconds > 0.0 for stop in seen.stops)
+    assert list(seen.stops) == sorted(seen.stops)
+    assert 1e3 * max(stop.seconds for stop in seen.stops) == pytest.approx(seen.longest_ms)
+    assert seen.longer(seen.longest_ms) == ()
 
 
 def test_stops_beyond_the_limit_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,7 +49,7 @@ def test_stops_beyond_the_limit_are_counted(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(witness.os, "sched_setaffinity", lambda *_: None, raising=False)
     monkeypatch.setattr(witness.os, "sched_setscheduler", lambda *_: None, raising=False)
     seen = witness.watch(0.04, ended)
-    assert seen.stops >= 1 and seen.longest_ms >= 50.0
+    assert len(seen.stops) >= 1 and seen.longest_ms >= 50.0
 
 
 def test_without_a_witness_there_is_no_figure(monkeypatch: pytest.MonkeyPatch) -> None:
