@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import math
 import shutil
-import tempfile
 import warnings
 from pathlib import Path
 from typing import Any, cast
@@ -23,6 +22,7 @@ from rtsep.separators.offline_folder import write_offline
 from rtsep.separators.offline_network import OfflineNetwork
 from rtsep.separators.registry import ModelPackage, OfflinePackage, describe_file, read_package
 from rtsep.spec import ModelError
+from rtsep.training.placing import check_place, placed
 
 OPSET = 20
 """ONNX operator set of exported graphs: old enough for every runtime that rtsep supports."""
@@ -62,17 +62,15 @@ def export(
         overwrite: replace a model that is there already.
 
     Raises:
-        ModelError: when there is such a model already, when the network's state cannot be streamed, or
-            when the graph's output differs from the network's by more than `TOLERANCE`.
+        UsageError: when no model can be called so.
+        ModelError: when there is such a model already, or something that is no model, when the network's
+            state cannot be streamed, or when the graph's output differs from the network's by more than
+            `TOLERANCE`.
     """
     target = root / name
-    if target.exists() and not overwrite:
-        raise ModelError(f"{target}: there is a model already")
+    check_place(root, name, overwrite)
     network = copy.deepcopy(network).cpu().eval().requires_grad_(False)
-    root.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=root) as scratch:
-        folder = Path(scratch) / name
-        folder.mkdir()
+    with placed(target, overwrite) as folder:
         weights = {key: tensor.contiguous().clone() for key, tensor in network.state_dict().items()}
         (folder / _WEIGHTS).write_bytes(save(weights))
         manifest = _describe(
@@ -88,7 +86,6 @@ def export(
         )
         manifest.write(folder / MANIFEST_NAME)
         _require_equal(network, ModelPackage.read(folder))
-        _move_into_place(folder, target, Path(scratch))
     return ModelPackage.read(target)
 
 
@@ -103,15 +100,13 @@ def renew(package: ModelPackage) -> ModelPackage:
     """
     package.verify()
     network = load_weights(package).cpu().eval().requires_grad_(False)
-    with tempfile.TemporaryDirectory(prefix=f".{package.name}-", dir=package.root.parent) as scratch:
-        folder = Path(scratch) / package.name
-        shutil.copytree(package.root, folder)
+    with placed(package.root, overwrite=True) as folder:
+        shutil.copytree(package.root, folder, dirs_exist_ok=True)
         files = package.files
         export_graph(network, folder / files.onnx.path)
         files = files.model_copy(update={"onnx": describe_file(folder, files.onnx.path)})
         package.manifest.model_copy(update={"files": files}).write(folder / MANIFEST_NAME)
         _require_equal(network, ModelPackage.read(folder))
-        _move_into_place(folder, package.root, Path(scratch))
     return ModelPackage.read(package.root)
 
 
@@ -136,18 +131,14 @@ def export_offline(
         about: title, description, version, licence, scores and training, for the manifest.
 
     Raises:
-        ModelError: when there is such a model already.
+        UsageError: when no model can be called so.
+        ModelError: when there is such a model already, or something that is no model.
     """
     target = root / name
-    if target.exists() and not overwrite:
-        raise ModelError(f"{target}: there is a model already")
-    root.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=root) as scratch:
-        folder = Path(scratch) / name
-        folder.mkdir()
+    check_place(root, name, overwrite)
+    with placed(target, overwrite) as folder:
         weights = {key: value.cpu().contiguous().clone() for key, value in network.state_dict().items()}
         write_offline(folder, type(network), network.config, weights, **about)
-        _move_into_place(folder, target, Path(scratch))
     package = read_package(target)
     assert isinstance(package, OfflinePackage)
     return package
@@ -266,10 +257,3 @@ def _input_shape(network: CausalNetwork) -> tuple[int, ...]:
     if window is None:
         return (1, spec.channels, spec.hop)
     return (1, spec.channels, window.analysis // 2 + 1, 2)
-
-
-def _move_into_place(folder: Path, target: Path, scratch: Path) -> None:
-    if target.exists():
-        # Two renames: for a moment there is no model, but never half of one.
-        target.rename(scratch / "replaced")
-    folder.rename(target)

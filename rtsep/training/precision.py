@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import shutil
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +24,7 @@ from rtsep.backends.onnx import OnnxBackend
 from rtsep.separators.manifest import MANIFEST_NAME
 from rtsep.separators.registry import ModelPackage, describe_file
 from rtsep.spec import ModelError, UsageError
+from rtsep.training.placing import check_place, placed
 
 Precision = Literal["float32", "float16", "int8"]
 PRECISIONS: tuple[Precision, ...] = ("float32", "float16", "int8")
@@ -69,23 +69,20 @@ def convert(
         overwrite: replace a model that is there already.
 
     Raises:
-        ModelError: when there is such a model already, the original is damaged, or the graph holds no
-            layer that this could make smaller.
-        UsageError: for an unknown precision, or when the original would be replaced by its variant.
+        ModelError: when there is such a model already, or something that is no model, the original is
+            damaged, or the graph holds no layer that this could make smaller.
+        UsageError: for an unknown precision, a name that no model can have, or when the original would be
+            replaced by its variant.
     """
     if precision not in PRECISIONS:
         raise UsageError(f"unknown precision '{precision}'; there are: {', '.join(PRECISIONS)}")
     target = root / name
     if target.resolve() == package.root:
         raise UsageError(f"{target} is the model itself; give the variant another name")
-    if target.exists() and not overwrite:
-        raise ModelError(f"{target}: there is a model already")
+    check_place(root, name, overwrite)
     files = package.files
     package.verify()
-    root.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=root) as scratch:
-        folder = Path(scratch) / name
-        folder.mkdir()
+    with placed(target, overwrite) as folder:
         for entry in (files.weights, files.onnx):
             if entry is not None:
                 (folder / entry.path).parent.mkdir(parents=True, exist_ok=True)
@@ -106,9 +103,6 @@ def convert(
         described.write(folder / MANIFEST_NAME)
         # Opening it checks the graph against the manifest; a variant that cannot run is not kept.
         OnnxBackend(ModelPackage.read(folder)).close()
-        if target.exists():
-            target.rename(Path(scratch) / "replaced")
-        folder.rename(target)
     return ModelPackage.read(target)
 
 

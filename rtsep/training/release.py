@@ -15,6 +15,7 @@ from rtsep.training.config import StreamConfig, TrainConfig
 from rtsep.training.corpus import load_validation
 from rtsep.training.export import export, export_offline
 from rtsep.training.loop import Report, Trainer, validate
+from rtsep.training.placing import check_place
 
 CARD = "README.md"
 
@@ -26,14 +27,16 @@ def release(config: TrainConfig, command: str, target: Path, about: str, report:
         config: the run's.
         command: the command line that trained it, for the card.
         target: the model's folder; its name is the model's, and that of one of the run's streams if it has
-            such. Replaced if it exists.
+            such. A model that is there is replaced.
         about: what the card says of the data: sources and licences, Markdown.
         report: told what is being done.
 
     Raises:
-        UsageError: when the run has not begun.
-        ModelError: when the exported graph does not equal the network.
+        UsageError: when the run has not begun, or no model can be called so.
+        ModelError: when something that is no model is in the way, or the exported graph does not equal the
+            network.
     """
+    check_place(target.parent, target.name, overwrite=True)
     trainer = Trainer(config, report)
     checkpoint = BEST if (trainer.folder / BEST).exists() else CHECKPOINT
     if config.release.average:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from rtsep.separators.registry import ModelPackage
-from tests.cli.command import one_line, rtsep, rtsep_here
+from tests.cli.command import one_line, rtsep, rtsep_here, snapshot
 from tests.models import build_tiny_model
 from tests.training.corpora import write_track
 
@@ -40,14 +40,21 @@ def test_variants_go_to_the_users_own_models(tmp_path: Path) -> None:
         (["{model}", "--score", "nowhere"], "no such folder of tracks: nowhere", 2),
         (["no-such-model"], "no model is called 'no-such-model'", 4),
         (["{model}", "-o", "{root}", "--name", "causal-lstm"], "is the model itself", 2),
+        (["{model}", "-o", "{root}", "--name", "../evil"], "'../evil' cannot be a model's name", 2),
+        (["{model}", "-o", "{model}/manifest.json"], "a file, where a folder is to be", 4),
+        (["{model}", "-o", "{model}/manifest.json/models"], "a file, where a folder is to be", 4),
+        (["{model}", "-o", "{root}", "--name", "songs"], "holds something else than a model", 4),
+        (["{model}", "-o", "{root}", "--name", "songs", "--overwrite"], "something else than a model", 4),
     ],
 )
 def test_mistakes_cost_one_line_and_leave_nothing(
     tmp_path: Path, arguments: list[str], words: str, code: int
 ) -> None:
     model = build_tiny_model(tmp_path)
+    write_track(tmp_path / "songs" / "song", ("vocals",))
+    before = snapshot(tmp_path)
     given = [argument.format(model=model, root=tmp_path) for argument in arguments]
     result = rtsep_here("export", *given, cwd=tmp_path, XDG_DATA_HOME=str(tmp_path / "data"))
     assert words in one_line(result)
     assert result.returncode == code
-    assert not (tmp_path / "data").exists()
+    assert snapshot(tmp_path) == before

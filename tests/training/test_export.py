@@ -118,7 +118,7 @@ def test_a_failed_export_leaves_the_old_model(tmp_path: Path, monkeypatch: pytes
         raise OSError("disk full")
 
     monkeypatch.setattr(exporting, "export_graph", failing)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(ModelError, match="mine: cannot be written: disk full"):
         export(network, tmp_path, "mine", **ABOUT, overwrite=True)
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
     ModelPackage.read(tmp_path / "mine").verify()
