@@ -37,6 +37,8 @@ look() {
         fi
         # torch compiles parts of a network for training with it.
         if ! have_command g++; then need g++ g++; fi
+        # PipeWire stands in for JACK on most desktops.
+        if ! have_command pipewire || ! have_command pw-jack; then need pipewire pipewire pipewire-jack; fi
         if ! have_command jackd; then need jackd jackd2; fi
         if ! have_command jack_lsp || ! have_command jack_iodelay; then
             # Part of jackd2 up to Debian 12, a package of their own from 13 on.
@@ -51,8 +53,8 @@ look() {
 required() { # is any of what is lacking needed to reach the goal?
     local what
     for what in "${lacking[@]}"; do
-        # Without a browser the page's tests in it are left out, and say so.
-        [[ $what == chromium ]] && continue
+        # Without a browser the page's tests in it are left out, and say so; PipeWire's likewise.
+        [[ $what == chromium || $what == pipewire ]] && continue
         [[ $goal == test ]] && return 0
         # The demo plays into a driver of rtsep's own, so that PortAudio is only for `rtsep live`.
         [[ $what == libportaudio2 ]] || return 0

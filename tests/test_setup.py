@@ -13,7 +13,17 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = ROOT / "scripts" / "system_packages.sh"
-PROGRAMS = ("ffmpeg", "ffprobe", "g++", "jackd", "jack_lsp", "jack_iodelay", "chromium")
+PROGRAMS = (
+    "ffmpeg",
+    "ffprobe",
+    "g++",
+    "jackd",
+    "jack_lsp",
+    "jack_iodelay",
+    "chromium",
+    "pipewire",
+    "pw-jack",
+)
 
 
 class Machine:
@@ -91,10 +101,16 @@ def test_who_may_not_install_is_told_the_command(
     assert machine.log.read_text() == ""
 
 
-def test_the_tests_run_without_chromium(tmp_path: Path) -> None:
-    result = Machine(tmp_path, without=("chromium",)).run("test")
+@pytest.mark.parametrize(
+    ("without", "packages"),
+    [(("chromium",), "chromium"), (("pipewire", "pw-jack"), "pipewire pipewire-jack")],
+)
+def test_the_tests_run_without_a_browser_or_pipewire(
+    tmp_path: Path, without: tuple[str, ...], packages: str
+) -> None:
+    result = Machine(tmp_path, without=without).run("test")
     assert result.returncode == 0
-    assert "some tests need: sudo apt-get install chromium" in result.stderr
+    assert f"some tests need: sudo apt-get install {packages}" in result.stderr
 
 
 def test_the_demo_runs_without_portaudio(tmp_path: Path) -> None:

@@ -175,6 +175,11 @@ def summary(telemetry: Telemetry) -> list[str]:
         (t.xruns, "lost input or output that the device itself reported: a larger block helps"),
     )
     lines += [f"{count} × {what}" for count, what in faults if count]
+    if t.outgrown:
+        lines.append(
+            f"the audio server hands over {t.block} frames at once, not the {t.planned_block} that"
+            " the latency was laid out for"
+        )
     if (t.underruns or t.jumps) and not t.realtime:
         lines.append(
             "other programs can hold up what computes: it has no real-time priority ('rtsep doctor')"
@@ -200,6 +205,8 @@ def _health(t: Telemetry) -> Text:
     counts += [(name, n) for name, n in (("bad hops", t.bad_hops), ("jumps", t.jumps)) if n]
     if t.record_lost:
         counts.append(("frames not recorded", t.record_lost))
+    if t.outgrown:
+        text.append(f"blocks of {t.block}, not {t.planned_block}", style="bold red")
     for name, count in counts:
         text.append(f"{'  ' if text else ''}{name} {count}", style="red" if count else "")
     return text

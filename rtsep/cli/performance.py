@@ -20,7 +20,8 @@ from rtsep.control.desk import Desk
 from rtsep.control.parameters import strip_path
 from rtsep.control.session import Session
 from rtsep.engine.recorder import Recorder
-from rtsep.spec import AudioFileError
+from rtsep.engine.telemetry import Telemetry
+from rtsep.spec import AudioFileError, UsageError
 
 TICK_SECONDS = 0.1
 
@@ -113,12 +114,15 @@ def _watch(
     seconds: float | None,
 ) -> bool:
     """Show how it goes until it is over (False), or another engine is wanted (True)."""
-    told = False
+    told = outgrown = False
     while not stopping.is_set():
         if session.pending:
             return True
         telemetry = session.engine.telemetry()
         display.show(telemetry)
+        if telemetry.outgrown and not outgrown:
+            outgrown = True
+            _renew(session, telemetry)
         if recorder is not None and recorder.failure is not None and not told:
             told = True
             warn(recorder.failure)
@@ -129,8 +133,19 @@ def _watch(
     return False
 
 
+def _renew(session: Session, telemetry: Telemetry) -> None:
+    """Play on with the longer blocks that an audio server has changed to, or say why not."""
+    grown = f"the audio server went from blocks of {telemetry.planned_block} to {telemetry.block}"
+    try:
+        session.renew(telemetry.block)
+    except UsageError as refusal:
+        warn(f"{grown}, too long for the latency that was opened: set it back ({refusal})")
+    else:
+        warn(f"{grown}: the stream is opened anew")
+
+
 def _change(session: Session, console: Console) -> None:
-    """Another model or device, as a page has asked for."""
+    """Another model or device, as a page has asked for, or the same with other blocks."""
     changed = session.carry_out()
     if not changed:
         warn(f"not changed: {session.failure}")

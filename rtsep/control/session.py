@@ -78,6 +78,23 @@ class Session:
             if changed != self.options:
                 self._wanted = changed
 
+    def renew(self, block: int) -> None:
+        """Ask for the same engine anew, since its audio server now hands over blocks of another length.
+
+        Args:
+            block: frames. An allowance shorter than that is left to the engine to choose.
+
+        Raises:
+            UsageError: when nothing may be changed.
+        """
+        if self.locked:
+            raise UsageError(self.locked)
+        allowance = self.options.allowance
+        fits = allowance is None or allowance >= block
+        with self._lock:
+            if self._wanted is None and not self.changing:
+                self._wanted = replace(self.options, block=block, allowance=allowance if fits else None)
+
     @property
     def pending(self) -> bool:
         """Whether a change waits to be carried out."""

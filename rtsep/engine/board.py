@@ -32,7 +32,7 @@ LONGEST_FADE_MS = 600_000.0
 STATES = ("starting", "running", "stopped", "failed")
 
 PORT_COUNTERS = (
-    "callbacks", "frames", "underruns", "underrun_frames", "late_hops", "input_overruns",
+    "callbacks", "frames", "last_frames", "underruns", "underrun_frames", "late_hops", "input_overruns",
     "pa_input_overflow", "pa_output_underflow", "bad_input", "bad_output", "late_callbacks",
     "missed_callbacks", "max_callback_gap_ns", "last_callback_ns", "max_callback_ns",
     "total_callback_ns", "first_stream_ns", "last_stream_ns",
@@ -75,6 +75,7 @@ _LAYOUT = np.dtype(
         ("deadline", "f8"),
         ("load", "f8"),
         ("sample_rate", "i8"),
+        ("block", "i8"),
         ("bad_hops", "i8"),
         ("deck_bad_hops", "i8", MAX_DECKS),
         ("jumps", "i8"),
@@ -358,6 +359,8 @@ class Board:
             record_lost=int(words["record_lost"]),
             effects_replaced=int(words["effects_replaced"]),
             realtime=bool(words["realtime"]),
+            block=counters["last_frames"] or int(words["block"]),
+            planned_block=int(words["block"]),
         )
 
     # -- the engine's side -------------------------------------------------------------------------------

@@ -127,6 +127,7 @@ class InProcessEngine:
             raise
         words = self.board.words
         words["sample_rate"] = fmt.sample_rate
+        words["block"] = fmt.block
         words["out_channels"] = fmt.out_channels
         return self._latency
 

@@ -107,6 +107,8 @@ class Telemetry:
         reduction_db: what the limiter takes away, 0 or less: a meter that falls at once and rises slowly.
         effects_replaced: hops in which an effect chain failed, replaced by its dry input.
         realtime: the worker has real-time priority.
+        block: frames that the device handed over last.
+        planned_block: the same when the stream was opened; its latency holds for no more than these.
     """
 
     state: str
@@ -134,3 +136,11 @@ class Telemetry:
     effects_replaced: int = 0
     deck_bad_hops: tuple[int, ...] = ()
     realtime: bool = False
+    block: int = 0
+    planned_block: int = 0
+
+    @property
+    def outgrown(self) -> bool:
+        """An audio server hands over more at once than there was when the stream was opened: what is
+        computed comes too late for good, until that is set back or the stream is opened anew."""
+        return self.block > self.planned_block > 0

@@ -211,7 +211,7 @@ def find_device(devices: list[Device], wanted: str | int | None, side: str) -> D
             if device.index == int(wanted):
                 return device
         raise DeviceError(f"there is no {side} device {wanted}; {_SEE}")
-    text = wanted.strip().casefold()
+    text = ", ".join(part.strip() for part in wanted.casefold().split(","))
     names = [(d, d.name.casefold(), f"{d.name}, {d.host}".casefold()) for d in able]
     matches = [d for d, name, full in names if text in (name, full)]
     matches = matches or [d for d, _, full in names if text in full]

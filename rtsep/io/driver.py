@@ -17,7 +17,8 @@ class StreamFormat:
         block: frames per callback.
         in_channels, out_channels: of the device's interleaved float32 buffers.
         in_latency, out_latency: samples that the device itself adds before and after the callback, as
-            far as it says; without the block, which the engine counts.
+            far as it says; without the block, which the engine counts. What another program makes in the
+            period in which it is heard has no block to wait for: the first is then less than zero.
     """
 
     sample_rate: int

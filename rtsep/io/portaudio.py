@@ -30,7 +30,7 @@ from rtsep.io.patience import TooLateError, within
 from rtsep.rt import layout
 from rtsep.rt.callback import callback_address, finished_address
 from rtsep.rt.clock import now_ns
-from rtsep.rt.fences import store
+from rtsep.rt.fences import load, store
 from rtsep.rt.port import RealtimePort
 from rtsep.spec import DeviceError
 
@@ -41,6 +41,7 @@ JACK = "JACK Audio Connection Kit"
 
 _STALE_SECONDS = 2.0
 _PATIENCE_SECONDS = 1.0
+_PROBE_FRAMES = 1024
 
 _abandoned: list[object] = []
 """Streams that PortAudio would not close, with their memory, which it may still write to."""
@@ -100,31 +101,52 @@ class PortAudioDriver:
             inputs = _channels(source, "input", source.in_channels, self._channels[0])
             outputs = _channels(target, "output", target.out_channels, self._channels[1])
             own = target.sample_rate
+            probe = RealtimePort(inputs, outputs, _PROBE_FRAMES, 0, fallback="silence")
             rates = [self._sample_rate] if self._sample_rate else [self._preferred_rate or own, own]
             for rate in rates:
                 # Opening is the only test that counts: a format said to be supported may still fail.
                 try:
-                    stream = self._open_stream(StreamFormat(rate, self._block, inputs, outputs), None)
+                    stream = self._open_stream(StreamFormat(rate, self._block, inputs, outputs), probe)
                     break
                 except DeviceError:
                     if rate == rates[-1]:
                         raise
-            in_latency, out_latency = (round(seconds * rate) for seconds in stream.latency)
-            _bounded(stream.close)
-            block = self._block
-            if self._on_jack:
-                # PortAudio takes a period off what JACK says of the ports, on both sides. Its list of
-                # devices has the whole figure, so the difference is the period. For the input it is what
-                # `StreamFormat` wants: the engine counts the block. For the output it is not: JACK's figure
-                # is the time from this callback to the moment at which its first frame sounds.
-                listed = load_portaudio().query_devices(source.index)["default_low_input_latency"]
-                period = round(listed * rate) - in_latency
-                if period < 1:
-                    raise DeviceError(f"{source.name!r} does not say how long JACK's period is")
-                block = period
-                out_latency += period
-        self._format = StreamFormat(rate, block, inputs, outputs, max(0, in_latency), max(0, out_latency))
+            try:
+                if self._on_jack:
+                    block = self._period(stream, probe)
+                    # PortAudio's figure for a stream has a period taken off up to 19.7 and not later; its
+                    # list of devices has what JACK says of the ports. The engine counts the block itself.
+                    # JACK's output latency is from this callback to when its first frame sounds.
+                    listed = load_portaudio().query_devices
+                    in_seconds = listed(source.index)["default_low_input_latency"]
+                    out_seconds = listed(target.index)["default_low_output_latency"]
+                    in_latency, out_latency = round(in_seconds * rate) - block, round(out_seconds * rate)
+                else:
+                    block = self._block
+                    in_latency, out_latency = (max(0, round(seconds * rate)) for seconds in stream.latency)
+            finally:
+                if not _bounded(stream.close):
+                    _abandoned.append((stream, probe))
+        self._format = StreamFormat(rate, block, inputs, outputs, in_latency, out_latency)
         return self._format
+
+    def _period(self, stream: Any, probe: RealtimePort) -> int:
+        """Frames that the server hands over at once: of all that PortAudio says of it, only this is sure.
+
+        The probe's memory is the stream's; nothing is heard of it.
+        """
+        assert self._devices is not None
+        library, name = load_portaudio(), self._devices[0].name
+        try:
+            with quiet():
+                within(_STALE_SECONDS, stream.start, "starting the audio device")
+        except library.PortAudioError as failure:
+            raise DeviceError(f"{name!r} does not start: {reason(failure)}") from failure
+        except TooLateError:
+            raise DeviceError(f"{name!r} does not start: the server asks for no audio") from None
+        if not probe.wait(1, timeout=_STALE_SECONDS):
+            raise DeviceError(f"{name!r} does not start: the server asks for no audio")
+        return int(load(probe.words, layout.LAST_FRAMES))
 
     @property
     def _on_jack(self) -> bool:
@@ -143,7 +165,7 @@ class PortAudioDriver:
         self._devices = source, target
         return source, target
 
-    def _open_stream(self, wanted: StreamFormat, port: RealtimePort | None) -> Any:
+    def _open_stream(self, wanted: StreamFormat, port: RealtimePort) -> Any:
         assert self._devices is not None
         source, target = self._devices
         sounddevice = load_portaudio()
@@ -160,7 +182,7 @@ class PortAudioDriver:
                     latency="low",
                     callback=cast("PaStreamCallback*", callback_address()),
                     finished_callback=cast("PaStreamFinishedCallback*", finished_address()),
-                    userdata=cast("void*", port.address if port is not None else 0),
+                    userdata=cast("void*", port.address),
                 )
         except (sounddevice.PortAudioError, ValueError) as failure:
             names = source.name if source == target else f"{source.name} / {target.name}"

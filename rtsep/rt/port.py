@@ -346,6 +346,7 @@ class RealtimePort:
 _COUNTERS = {
     "callbacks": at.CALLBACKS,
     "frames": at.CLOCK,
+    "last_frames": at.LAST_FRAMES,
     "underruns": at.UNDERRUNS,
     "underrun_frames": at.UNDERRUN_FRAMES,
     "late_hops": at.LATE_HOPS,

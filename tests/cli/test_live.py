@@ -195,6 +195,33 @@ def test_a_server_that_dies_is_one_line_and_the_recording_is_kept(models: str, t
     assert len(recorded(tmp_path / "set")["mix"]) > 4410
 
 
+def test_a_server_that_goes_over_to_longer_blocks_is_followed(models: str, tmp_path: Path) -> None:
+    with JackServer("live-grows", period=64) as server:
+        with Live(tmp_path, "--output", "system", "--mute", "vocals", "--allowance", "128") as live:
+            live.await_ports(server)
+            server.run("jack_bufsize", "512")
+            until(lambda: "plays again" in live.out, "the stream opened anew")
+            until(lambda: "PortAudio:in_1" in server.run("jack_lsp"))
+            assert live.finish(signal.SIGINT) == 0
+    assert live.err == (
+        "rtsep: warning: the audio server went from blocks of 64 to 512: the stream is opened anew\n"
+    )
+    assert "frames at once" not in live.out, "it is all right again"
+
+
+def test_while_it_records_longer_blocks_are_told_and_no_more(models: str, tmp_path: Path) -> None:
+    with JackServer("live-grows", period=64) as server:
+        with Live(tmp_path, "--output", "system", "--record", tmp_path / "set") as live:
+            until_recorded(tmp_path / "set")
+            server.run("jack_bufsize", "512")
+            until(lambda: "blocks of 64 to 512" in live.err)
+            until_recorded(tmp_path / "set")
+            assert live.finish(signal.SIGINT) == 0
+    assert len(live.err.splitlines()) == 1 and "set it back (what plays is being recorded" in live.err
+    assert "hands over 512 frames at once, not the 64" in live.out
+    assert len(recorded(tmp_path / "set")["mix"]) > 8820
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [

@@ -33,6 +33,7 @@ FINE = Telemetry(
     peaks=(0.5, 0.25),
     stem_levels={"vocals": 0.0, "drums": 0.1},
 )
+GROWN = replace(FINE, block=512, planned_block=128)
 TROUBLED = replace(FINE, underruns=3, late_hops=2, xruns=4, bad_hops=1, jumps=5, record_lost=77)
 
 
@@ -133,3 +134,11 @@ def test_elsewhere_there_is_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch)
     assert isinstance(console.file, io.StringIO)
     # Not broken at the width of a terminal that is not there.
     assert console.file.getvalue().splitlines() == [meters.status_line(FINE)] * 2
+
+
+def test_blocks_longer_than_planned_are_told_and_shorter_ones_are_fine() -> None:
+    assert "blocks of 512, not 128  underruns 0" in drawn(GROWN)
+    assert meters.summary(GROWN)[-1].startswith("the audio server hands over 512 frames at once, not the 128")
+    for shorter in (128, 64):
+        calm = replace(GROWN, block=shorter)
+        assert "blocks" not in drawn(calm) and meters.summary(calm) == meters.summary(FINE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -71,6 +72,22 @@ def test_another_model_plays_on_with_what_was_set(session: Session) -> None:
     assert "no such model" in session.failure and session.options.model == "other"
     assert session.engine.pid is not None
     assert session.engine.board.words["mute"][0] == 1
+
+
+@pytest.mark.realtime
+@pytest.mark.parametrize(("allowance", "kept"), [(None, None), (256, None), (512, 512)])
+def test_an_engine_is_asked_for_anew_when_blocks_have_grown(
+    session: Session, allowance: int | None, kept: int | None
+) -> None:
+    session.engine.options = replace(session.options, allowance=allowance)
+    session.renew(512)
+    assert session.pending and session.carry_out()
+    assert (session.options.block, session.options.allowance) == (512, kept)
+    assert session.desk.telemetry().planned_block == 512
+    session.locked = "it is being recorded"
+    with pytest.raises(UsageError, match="recorded"):
+        session.renew(1024)
+    assert not session.pending
 
 
 def test_what_may_not_be_asked_for(session: Session) -> None:

@@ -57,6 +57,7 @@ def server() -> Iterator[JackServer]:
         ("intel", "output", 2),
         ("system, JACK Audio Connection Kit", "input", 4),
         ("jack", "output", 4),
+        (" System,jack", "output", 4),
         (None, "output", 2),
         (None, "input", 0),
     ],

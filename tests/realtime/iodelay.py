@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterable, Iterator
 
 from tests.jack_server import JackServer
+from tests.pipewire_server import PipeWireServer
 
 OUT, IN = "jack_delay:out", "jack_delay:in"
 _AGREEING = 3
@@ -18,7 +19,7 @@ _FOUND = re.compile(rb"([\d.]+) frames +[\d.]+ ms total roundtrip latency$")
 
 
 @contextlib.contextmanager
-def meter(server: JackServer) -> Iterator[subprocess.Popen[bytes]]:
+def meter(server: JackServer | PipeWireServer) -> Iterator[subprocess.Popen[bytes]]:
     """jack_iodelay on the server, as the client "jack_delay", connected to nothing yet."""
     # It writes to a terminal line by line, and to a pipe not before it has kilobytes to say.
     command = ["stdbuf", "-oL", "jack_iodelay"]
@@ -42,7 +43,7 @@ def meter(server: JackServer) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def measure(
-    server: JackServer,
+    server: JackServer | PipeWireServer,
     process: subprocess.Popen[bytes],
     wires: Iterable[tuple[str, str]],
     seconds: float = 60,
