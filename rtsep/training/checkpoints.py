@@ -35,7 +35,8 @@ def write_checkpoint(path: Path, config: TrainConfig, content: dict[str, Any]) -
     Args:
         path: of the file.
         config: the run.
-        content: what goes on from it: `network`, `average`, `optimiser`, `step`, `seconds_spent`, `best`.
+        content: what goes on from it: `network`, `average`, `optimiser`, `step`, `seconds_spent`, `best`,
+            and what else there is.
     """
     partial = path.with_name(f"{path.name}.partial")
     torch.save({"architecture": config.architecture, "config": config.network, **content}, partial)
@@ -50,7 +51,10 @@ def read_checkpoint(path: Path, config: TrainConfig) -> dict[str, Any]:
     """
     try:
         content = torch.load(path, weights_only=True, map_location="cpu")
-    except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
+    except pickle.UnpicklingError:
+        # What torch says of it advises to load it whatever it may do.
+        raise UsageError(f"{path} is not a checkpoint: it holds more than tensors and tables") from None
+    except (OSError, EOFError, RuntimeError) as error:
         why = (str(error).splitlines() or [type(error).__name__])[0]
         raise UsageError(f"{path} is not a checkpoint: {why}") from None
     if not isinstance(content, dict) or not content.keys() >= _KEYS:

@@ -2,7 +2,7 @@
 
 Example k of step n is drawn from a generator seeded with (seed, n, k): the number of workers, a
 restart or a crash changes nothing in what the network sees. A checkpoint holds weights, their moving
-average, the optimiser and the step, and replaces the last one in one rename.
+average, the optimiser, the step and how far it was validated, and replaces the last one in one rename.
 
 What a batch is and how it becomes a loss is the objective's affair (`rtsep.training.objective`); who else
 works on the same step is that of `rtsep.training.processes`.
@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from rtsep.separators.offline_network import OfflineNetwork
-from rtsep.spec import UsageError
+from rtsep.spec import ModelError, UsageError
 from rtsep.training.batches import Batches
 from rtsep.training.checkpoints import (
     BEST,
@@ -60,6 +60,9 @@ from rtsep.training.scores import overall, score_tracks
 
 Report = Callable[[str], None]
 LOG = "log.jsonl"
+MOST_LEFT_OUT = 30
+"""Steps in a row whose gradients are not finite that end a run, or half of its steps if these are fewer: more
+than a scaled loss takes to settle."""
 _TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -85,7 +88,7 @@ class Trainer:
 
     Raises (here and from `run`):
         UsageError, ModelError: for a network that cannot be, a device that is not there, folders that are
-            missing, a checkpoint that is damaged or another network's.
+            missing, a checkpoint that is damaged or another network's, or when nothing is learnt any more.
     """
 
     def __init__(self, config: TrainConfig, report: Report, processes: Processes | None = None) -> None:
@@ -121,6 +124,8 @@ class Trainer:
         self.events: Events = NoEvents()
         self.step = 0
         self.seconds_spent = 0.0
+        self.left_out = 0
+        self.validated: int | None = None
         self.best: float | None = None
 
     # -- the run -------------------------------------------------------------------------------------
@@ -194,6 +199,9 @@ class Trainer:
         if self.processes.world > 1:
             # The first process' statistics of batch norms are those that are saved.
             module = DistributedDataParallel(module, broadcast_buffers=False)
+        if validation and self._validates() and self.validated != self.step:
+            # It was stopped between its checkpoint and the end of that step's validation.
+            self._validate_at_once(validation)
         started = time.monotonic()
         recent: list[float] = []
         for passes in batches:
@@ -208,6 +216,9 @@ class Trainer:
             norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), o.clip)
             if torch.isfinite(norm):
                 self.scaler.step(self.optimiser)
+                self.left_out = 0
+            else:
+                self.left_out += 1
             self.scaler.update()
             self._average()
             self.step += 1
@@ -224,14 +235,18 @@ class Trainer:
                     f"  {(o.steps - self.step) * pace / 60:.0f} min left"
                 )
                 recent.clear()
-            if self.step % o.checkpoint_every == 0:
+            if self.left_out >= min(MOST_LEFT_OUT, (o.steps + 1) // 2):
+                raise ModelError(
+                    f"nothing is learnt any more: up to step {self.step} the gradients of {self.left_out}"
+                    " steps in a row were not finite; begin anew with a lower [optimiser] learning_rate"
+                )
+            due = bool(validation) and self._validates()
+            if due or self.step % o.checkpoint_every == 0:
                 self._save(CHECKPOINT)
             if is_kept(self.step, self.config):
                 self._save(kept(self.step))
-            if validation and (self.step % o.validate_every == 0 or self.step == o.steps):
-                if self.processes.leads:
-                    self._validate(validation)
-                self.processes.wait()
+            if due:
+                self._validate_at_once(validation)
 
     def _accumulate(self, module: nn.Module, passes: list[Any]) -> float:
         """Gradients of the whole batch's mean loss; returns what this process' share adds to that."""
@@ -288,6 +303,19 @@ class Trainer:
         network.load_state_dict(self.average)
         return network.eval()
 
+    def _validates(self) -> bool:
+        """Whether this step is one after which there is a validation."""
+        o = self.config.optimiser
+        return self.step > 0 and (self.step % o.validate_every == 0 or self.step == o.steps)
+
+    def _validate_at_once(self, tracks: list[Track]) -> None:
+        """Validate while the other processes wait, and keep that it was done, and what the best is now."""
+        self.validated = self.step
+        if self.processes.leads:
+            self._validate(tracks)
+        self._save(CHECKPOINT)
+        self.processes.wait()
+
     def _validate(self, tracks: list[Track]) -> None:
         network = self.averaged()
         scores = validate(network, tracks, self.device)
@@ -295,7 +323,8 @@ class Trainer:
         self.events.figures(self.step, {f"validation/{name}": score for name, score in scores.items()})
         self.report("validation: " + "  ".join(f"{k} {v:.2f}" for k, v in scores.items()))
         score = overall(scores)
-        if self.best is None or score >= self.best:
+        # Against a best that is no number, as older checkpoints may have it, every score is better.
+        if self.best is None or not score < self.best:
             self.best = score
             self._save(BEST)
         if self.config.monitor.report or not isinstance(self.events, NoEvents):
@@ -362,6 +391,8 @@ class Trainer:
             "scaler": self.scaler.state_dict(),
             "step": self.step,
             "seconds_spent": self.seconds_spent,
+            "left_out": self.left_out,
+            "validated": self.validated,
             "best": self.best,
         }
         write_checkpoint(self.folder / name, self.config, content)
@@ -381,6 +412,9 @@ class Trainer:
             self.scaler.load_state_dict(content["scaler"])
         self.step = content["step"]
         self.seconds_spent = content["seconds_spent"]
+        # Older checkpoints do not say these two.
+        self.left_out = content.get("left_out", 0)
+        self.validated = content.get("validated")
         self.best = content["best"]
 
     def take_average(self, steps: tuple[int, ...]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -52,7 +53,8 @@ def score_tracks(
     scores = {f"{stem}_sdr": float(np.median(v)) for stem, v in sdr.items() if v}
     if own:
         scores["vocals_sdr_gain"] = scores["vocals_sdr"] - float(np.median(own))
-        scores["vocal_attenuation"] = float(np.nanmean(attenuation))
+        measured = [value for value in attenuation if not math.isnan(value)]
+        scores |= {"vocal_attenuation": float(np.mean(measured))} if measured else {}
     if harm:
         scores["damage"] = float(np.mean(harm))
     return scores
@@ -67,4 +69,6 @@ def overall(scores: dict[str, float]) -> float:
     heard = [name.removesuffix("_sdr") for name in scores if name.endswith("_sdr")]
     weights = [2.0 if stem == VOCALS else 1.0 for stem in heard]
     # Of silence there is no better and no worse.
-    return float(np.average([scores[f"{s}_sdr"] for s in heard], weights=weights)) if heard else float("-inf")
+    mean = float(np.average([scores[f"{s}_sdr"] for s in heard], weights=weights)) if heard else -math.inf
+    # What is no number is worse than any: it could not be compared.
+    return -math.inf if math.isnan(mean) else mean

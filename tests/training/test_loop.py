@@ -17,7 +17,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from rtsep.spec import STEMS, UsageError
+from rtsep.spec import STEMS, ModelError, UsageError
+from rtsep.training import loop
 from rtsep.training.batches import Batches
 from rtsep.training.checkpoints import BEST, CHECKPOINT
 from rtsep.training.config import TrainConfig
@@ -225,6 +226,98 @@ def test_what_dropout_leaves_out_depends_on_the_step_alone(
     assert not torch.equal(undisturbed["network"][name], straight["network"][name])
 
 
+# -- the best so far -----------------------------------------------------------------------------------
+
+
+def validated_config(corpus: Path, output: Path, **optimiser: Any) -> TrainConfig:
+    return run_config(corpus, output, optimiser=optimiser, data={"validation": corpus / "songs"})
+
+
+def killed_at(
+    config: TrainConfig, scores: dict[int, float], monkeypatch: pytest.MonkeyPatch, calls: int
+) -> None:
+    """A run whose validations find these scores, killed in a step's loss or, if negative, in one of them."""
+    trainer = Trainer(config, lambda _: None)
+    with monkeypatch.context() as patch:
+        losses, made = iter(range(STEPS)), []
+
+        def deadly_loss(*arguments: Any) -> Tensor:
+            if next(losses) == calls:
+                raise Killed
+            return loss(*arguments)
+
+        def found(*_: Any) -> dict[str, float]:
+            made.append(trainer.step)
+            if len(made) == -calls:
+                raise Killed
+            return {"vocals_sdr": scores[trainer.step]}
+
+        loss = MaskObjective.loss
+        patch.setattr(MaskObjective, "loss", deadly_loss)
+        patch.setattr(loop, "validate", found)
+        try:
+            trainer.run()
+        except Killed:
+            return
+
+
+@pytest.mark.parametrize(("saved", "validated"), [(1, 2), (2, 2), (3, 2), (4, 2), (100, 2), (2, 1), (4, 1)])
+@pytest.mark.parametrize("kill", [2, 3, 4, 5, -1, -2, -3])
+def test_a_killed_run_has_the_best_checkpoint_of_one_that_was_not(
+    corpus: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    saved: int,
+    validated: int,
+    kill: int,
+) -> None:
+    """The best comes in the middle: what follows must not take its place, whatever was forgotten."""
+    scores = {1: 0.0, 2: 5.0, 3: 8.0, 4: 9.0, 5: 6.0, 6: 7.0}
+    config = validated_config(corpus, tmp_path, checkpoint_every=saved, validate_every=validated)
+    killed_at(config, scores, monkeypatch, kill)
+    killed_at(config, scores, monkeypatch, STEPS)
+    last, best = read(config), read(config, BEST)
+    assert (last["step"], last["validated"], last["best"]) == (STEPS, STEPS, 9.0)
+    assert (best["step"], best["best"]) == (4, 9.0)
+
+
+def test_a_run_killed_in_its_last_validation_is_validated_after_all(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    undisturbed = run(validated_config(corpus, tmp_path / "a"))
+    config = validated_config(corpus, tmp_path / "b")
+    killed_at(config, {}, monkeypatch, -1)
+    assert read(config)["step"] == STEPS and not (tmp_path / "b" / "tiny" / BEST).exists()
+    assert_identical(undisturbed, run(config))
+    assert_identical(read(config, BEST), undisturbed)
+    # And once is enough.
+    log = (tmp_path / "b" / "tiny" / "log.jsonl").read_text()
+    run(config)
+    assert (tmp_path / "b" / "tiny" / "log.jsonl").read_text() == log
+
+
+def test_a_score_that_is_no_number_is_the_worst(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = validated_config(corpus, tmp_path, validate_every=2)
+    killed_at(config, {2: float("nan"), 4: 3.0, 6: float("nan")}, monkeypatch, STEPS)
+    assert read(config, BEST)["step"] == 4 and read(config)["best"] == 3.0
+    assert overall({"vocals_sdr": float("nan"), "drums_sdr": 7.0}) == float("-inf")
+
+
+def test_older_checkpoints_are_gone_on_from(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that do not say how far they were validated, and whose best may be no number."""
+    config = validated_config(corpus, tmp_path, validate_every=2)
+    killed_at(config, {2: float("nan"), 4: 4.0, 6: 4.0}, monkeypatch, 3)
+    path = tmp_path / "tiny" / CHECKPOINT
+    old = torch.load(path, weights_only=True) | {"best": float("nan")}
+    torch.save({k: v for k, v in old.items() if k not in ("validated", "left_out")}, path)
+    killed_at(config, {2: 1.0, 4: 4.0, 6: 3.0}, monkeypatch, STEPS)
+    assert read(config, BEST)["step"] == 4
+
+
 # -- batches seen more than once ------------------------------------------------------------------------
 
 REPEATED = {"steps": 37, "repeats": 2, "batch": 1, "checkpoint_every": 1, "ema": 0.5}
@@ -400,6 +493,35 @@ def test_another_networks_checkpoint(corpus: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"another \[network\] table; give the run another name"):
         run(run_config(corpus, tmp_path, network=NETWORK | {"width": 16}))
     assert (tmp_path / "tiny" / CHECKPOINT).read_bytes() == before
+
+
+@pytest.mark.parametrize("steps", [4, 40])
+def test_a_run_that_learns_nothing_any_more_says_so(corpus: Path, tmp_path: Path, steps: int) -> None:
+    config = run_config(
+        corpus,
+        tmp_path,
+        optimiser={"steps": steps, "learning_rate": 1e30, "batch": 1, "warm_up": 0, "validate_every": 2},
+        data={"validation": corpus / "songs"},
+        loss={"objective": "waveform"},
+        monitor={"report": True},
+    )
+    with pytest.raises(ModelError, match=r"nothing is learnt any more.*learning_rate") as caught:
+        for _ in range(2):  # a start anew does not forget
+            run(config)
+    assert "\n" not in str(caught.value)
+
+
+def test_some_steps_may_be_left_out(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    count = iter(range(STEPS))
+    loss = MaskObjective.loss
+
+    def sometimes(*arguments: Any) -> Tensor:
+        return loss(*arguments) * (float("nan") if next(count) in (1, 2, 4) else 1.0)
+
+    monkeypatch.setattr(MaskObjective, "loss", sometimes)
+    content = run(run_config(corpus, tmp_path))
+    assert content["step"] == STEPS and content["left_out"] == 0
+    assert all(torch.isfinite(value).all() for value in content["network"].values())
 
 
 def test_a_folder_that_cannot_be_made(corpus: Path, tmp_path: Path) -> None:
