@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import tomllib
@@ -17,14 +18,23 @@ BESIDE_STEMS = ("accompaniment", "mixture")
 """What a sound file of a track may hold that is no stem; no stem can be called so, nor `rest`."""
 Odds = Annotated[float, Field(ge=0.0, le=1.0)]
 Level = Annotated[float, Field(ge=-80.0, le=0.0)]
+Balance = Annotated[float, Field(ge=-60.0, le=60.0)]
+Loudness = Annotated[float, Field(ge=-80.0, le=20.0)]
+Step = Annotated[int, Field(ge=0)]
 MUSDB = "musdb"
 """The word that stands for the musdb package's own choice of tracks to validate on."""
 
 
-class Strict(BaseModel):
-    """A table of the file: unknown keys are mistakes, not wishes."""
+def _ascending(value: tuple[float, float]) -> tuple[float, float]:
+    if value[0] > value[1]:
+        raise ValueError(f"the range {list(value)} ends below its beginning")
+    return value
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+
+class Strict(BaseModel):
+    """A table of the file: unknown keys are mistakes, not wishes, and so are numbers without an end."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class DataConfig(Strict):
@@ -123,8 +133,10 @@ class MixConfig(Strict):
     silent_source: float = Field(default=0.0, ge=0.0)
     silence_db: float = Field(default=-40.0, le=-20.0)
     procedure: Literal["levels", "sum", "average", "scale", "adaptive"] = "levels"
-    vocal_db: tuple[float, float] = (-10.0, 6.0)
-    level_db: tuple[float, float] = (-32.0, -12.0)
+    vocal_db: tuple[Balance, Balance] = (-10.0, 6.0)
+    level_db: tuple[Loudness, Loudness] = (-32.0, -12.0)
+
+    _ranges = field_validator("vocal_db", "level_db")(_ascending)
 
 
 class AugmentConfig(Strict):
@@ -168,12 +180,9 @@ class AugmentConfig(Strict):
     crowd_db: tuple[Level, Level] = (-35.0, -12.0)
     crowd_noise: Path | None = None
 
-    @field_validator("pitch_semitones", "tempo_factor", "codec_quality", "bleed_db", "crowd_db")
-    @classmethod
-    def _ascending(cls, value: tuple[float, float]) -> tuple[float, float]:
-        if value[0] > value[1]:
-            raise ValueError(f"the range {list(value)} ends below its beginning")
-        return value
+    _ranges = field_validator("pitch_semitones", "tempo_factor", "codec_quality", "bleed_db", "crowd_db")(
+        _ascending
+    )
 
     @property
     def needs_pedalboard(self) -> bool:
@@ -204,7 +213,7 @@ class OptimiserConfig(Strict):
     batch: int = Field(16, ge=1)
     repeats: int = Field(1, ge=1)
     seconds: float = Field(4.0, gt=0.1)
-    windows: tuple[int, ...] = ()
+    windows: tuple[Annotated[int, Field(ge=1)], ...] = ()
     learning_rate: float = Field(1e-3, gt=0.0)
     warm_up: int = Field(50, ge=0)
     decay_fraction: float = Field(0.4, ge=0.0, le=1.0)
@@ -213,7 +222,7 @@ class OptimiserConfig(Strict):
     dropout: float = Field(0.0, ge=0.0, lt=1.0)
     clip: float = Field(1.0, gt=0.0)
     ema: float = Field(0.998, ge=0.0, lt=1.0)
-    seed: int = 0
+    seed: int = Field(0, ge=0, lt=2**32)
     checkpoint_every: int = Field(100, ge=1)
     validate_every: int = Field(250, ge=1)
     keep_every: int = Field(0, ge=0)
@@ -303,7 +312,7 @@ class StreamConfig(BaseModel):
         favour_vocals: in place of the release's.
     """
 
-    model_config = ConfigDict(extra="allow", frozen=True)
+    model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
 
     favour_vocals: float | None = Field(default=None, ge=-6.0, le=6.0)
 
@@ -355,7 +364,7 @@ class ReleaseConfig(Strict):
     """
 
     favour_vocals: float = Field(default=0.0, ge=-6.0, le=6.0)
-    average: tuple[int, ...] = ()
+    average: tuple[Step, ...] = ()
     balance: int = Field(default=0, ge=0)
     streams: dict[str, StreamConfig] = Field(default_factory=dict)
 
@@ -398,6 +407,21 @@ class TrainConfig(Strict):
         if self.fine_tune is not None and self.start_from is not None:
             raise ValueError("start_from and [fine_tune] both say what to begin with; leave one out")
         return self
+
+    @model_validator(mode="after")
+    def _what_is_averaged_is_trained(self) -> Self:
+        beyond = [step for step in self.release.average if step > self.optimiser.steps]
+        if beyond:
+            raise ValueError(f"release.average: there is no step {beyond[0]} in {self.optimiser.steps} steps")
+        return self
+
+    @field_validator("network")
+    @classmethod
+    def _finite(cls, network: dict[str, Any]) -> dict[str, Any]:
+        for key, value in network.items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ValueError(f"{key} should be a finite number")
+        return network
 
     @model_validator(mode="after")
     def _data_speak_of_the_stems(self) -> Self:
