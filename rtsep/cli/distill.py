@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from pathlib import Path
 from typing import Annotated
@@ -56,6 +57,8 @@ def distill(
 
     Example: rtsep distill studio songs -o corpus/distilled --least 12
     """
+    if least is not None and not math.isfinite(least):
+        raise UsageError(f"--least {least:g}: must be a finite number of dB")
     if bass_from_other and (once or least is not None):
         raise UsageError("--bass-from-other hears a stem once: --least and --once are not for it")
     try:

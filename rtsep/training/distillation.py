@@ -220,7 +220,7 @@ def distill(
     """Make a track of a song, unless it is there already.
 
     The folder appears when all in it is whole. A song below `least` gets a folder with nothing but the facts,
-    so that it is not heard again the next time.
+    so that it is not heard again the next time; one that was kept by a milder measure loses its stems.
 
     Args:
         teacher: who listens.
@@ -272,6 +272,7 @@ def distill(
             "song": song.name,
             "seconds": round(frames / rate, 3),
             "kept": kept,
+            "hearings": 2 if agreement.heard else 1,
             "confidence_db": None if confidence is None else round(confidence, 2),
             "agreement_db": {
                 name: None if value is None else round(value, 2)
@@ -304,19 +305,36 @@ def read_facts(folder: Path, needed: Sequence[str]) -> dict[str, Any] | None:
 
 def _done(teacher: Teacher, folder: Path, least: float | None) -> Distilled | None:
     """What an earlier run has made of a song; None where there is something to do."""
-    needed = ("teacher", "kept", "confidence_db", "seconds")
+    needed = ("teacher", "kept", "confidence_db", "seconds", "agreement_db")
     facts = read_facts(folder, needed)
     if facts is None:
         return None
-    whose, kept, confidence, seconds = (facts[name] for name in needed)
+    whose, kept, confidence, seconds, _ = (facts[name] for name in needed)
     if whose != teacher.name:
         raise UsageError(f"{folder} was made by the teacher {whose}; choose another folder for this one")
-    if not kept and (least is None or confidence >= least):
-        # It was left out by a stricter measure; nothing but this lies there.
-        (folder / FACTS).unlink()
-        folder.rmdir()
-        return None
-    return Distilled(folder, confidence, kept, False, seconds)
+    judged = confidence is not None or facts.get("hearings") == 2
+    sure = least is None or (judged and (confidence is None or confidence >= least))
+    if kept and sure:
+        return Distilled(folder, confidence, True, False, seconds)
+    _leave_out(folder, facts)
+    if judged and not sure:
+        return Distilled(folder, confidence, False, kept, seconds)
+    # A stricter measure had left it out, or it was heard only once: it is heard now.
+    if [path.name for path in folder.iterdir()] != [FACTS]:
+        raise AudioFileError(f"{folder}: holds more than a teacher leaves; it is not made anew")
+    (folder / FACTS).unlink()
+    folder.rmdir()
+    return None
+
+
+def _leave_out(folder: Path, facts: dict[str, Any]) -> None:
+    """Remove a song's stems. The facts come first: whoever is stopped here leaves none that seem kept."""
+    if facts["kept"]:
+        partial = folder / f"{FACTS}.partial"
+        partial.write_text(json.dumps(facts | {"kept": False}, indent=1) + "\n", encoding="utf-8")
+        partial.replace(folder / FACTS)
+    for name in facts["agreement_db"]:
+        (folder / f"{name}.{FORMAT}").unlink(missing_ok=True)
 
 
 class _Queue:
@@ -340,14 +358,20 @@ class _Queue:
 
 
 class _Agreement:
-    """SDR of one hearing's stems against the other's, summed up over a song."""
+    """SDR of one hearing's stems against the other's, summed up over a song.
+
+    Attributes:
+        heard: whether there was a second hearing.
+    """
 
     def __init__(self, stems: int) -> None:
+        self.heard = False
         self._energy = np.zeros(stems)
         self._difference = np.zeros(stems)
         self._mix = 0.0
 
     def add(self, mix: Audio, first: Audio, second: Audio) -> None:
+        self.heard = True
         self._mix += float(np.square(mix, dtype=np.float64).sum())
         self._energy += np.square(first, dtype=np.float64).sum(axis=(1, 2))
         self._difference += np.square(first - second, dtype=np.float64).sum(axis=(1, 2))

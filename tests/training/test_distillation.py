@@ -134,6 +134,58 @@ def test_what_is_done_is_not_done_again(tmp_path: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in out.iterdir()} == before
 
 
+class Once(Guesser):
+    """As it hears a song that it is not to hear twice."""
+
+    def listen(self, song: Path) -> Iterator[Hearing]:
+        return ((mix, stems, None) for mix, stems, _ in super().listen(song))
+
+
+@pytest.mark.parametrize("mild", [None, 15.0])
+def test_a_stricter_measure_leaves_out_what_a_milder_one_kept(tmp_path: Path, mild: float | None) -> None:
+    song, out = tmp_path / "song.wav", tmp_path / "out"
+    assert distill(Guesser(), song, out, mild).kept
+    strict = distill(Guesser(), song, out, 40.0)
+    assert not strict.kept and strict.fresh and strict.confidence == pytest.approx(20.0, abs=0.01)
+    assert [path.name for path in out.iterdir()] == [FACTS] and facts_of(out)["kept"] is False
+    assert not distill(Guesser(), song, out, 40.0).fresh
+    assert distill(Guesser(), song, out, mild).kept and len(list(out.iterdir())) == 4
+
+
+def test_a_song_that_was_heard_once_is_heard_again_to_be_judged(tmp_path: Path) -> None:
+    song, out = tmp_path / "song.wav", tmp_path / "out"
+    assert distill(Once(), song, out, None).confidence is None
+    assert not distill(Guesser(), song, out, None).fresh
+    strict = distill(Guesser(), song, out, 40.0)
+    assert strict.fresh and not strict.kept and [path.name for path in out.iterdir()] == [FACTS]
+
+
+def test_who_is_stopped_while_leaving_a_song_out_leaves_it_out_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    song, out = tmp_path / "song.wav", tmp_path / "out"
+    distill(Guesser(), song, out, None)
+    with monkeypatch.context() as patch:
+
+        def stopped(self: Path, missing_ok: bool = False) -> None:
+            raise KeyboardInterrupt
+
+        patch.setattr(Path, "unlink", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            distill(Guesser(), song, out, 40.0)
+    assert not distill(Guesser(), song, out, 40.0).kept
+    assert [path.name for path in out.iterdir()] == [FACTS]
+
+
+def test_what_else_lies_in_a_songs_folder_is_not_removed(tmp_path: Path) -> None:
+    song, out = tmp_path / "song.wav", tmp_path / "out"
+    distill(Guesser(), song, out, 40.0)
+    (out / "notes.txt").write_text("mine")
+    with pytest.raises(AudioFileError, match="holds more than a teacher leaves"):
+        distill(Guesser(), song, out, None)
+    assert (out / "notes.txt").exists() and facts_of(out)["teacher"] == "guesser"
+
+
 def test_an_interrupted_song_leaves_nothing(tmp_path: Path) -> None:
     class Tired(Guesser):
         def listen(self, song: Path) -> Iterator[Hearing]:
@@ -237,6 +289,7 @@ def test_an_offline_model_teaches_too(tmp_path: Path) -> None:
     [
         (("teacher", "song.wav", "-o", "out", "--once", "--least", "3"), "--once excludes --least"),
         (("estimates", "song.wav", "-o", "out", "--least", "3"), "which cannot be asked twice"),
+        (("teacher", "song.wav", "-o", "out", "--least", "nan"), "--least nan: must be a finite number"),
     ],
 )
 def test_mistakes_are_one_line(
