@@ -92,9 +92,12 @@ def _read(file: Path) -> tuple[MemberConfig, dict[str, Any], dict[str, Tensor]]:
             content = torch.load(file, map_location="cpu", weights_only=True)
     except OSError as error:
         raise ModelError(f"{file}: cannot be read: {error.strerror or error}") from None
-    except Exception as error:  # the unpickler raises whatever the damage leads to
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise ModelError(f"{file}: is no model of the demucs package: {reason}") from None
+    except Exception:  # the unpickler raises whatever the damage leads to
+        # What torch says of it advises to load the file whatever it may do.
+        raise ModelError(
+            f"{file}: is no model of the demucs package: it is damaged, or holds other things, which are not"
+            " loaded"
+        ) from None
     names = {kind: name for name, kind in classes.items()}
     try:
         name, positional = names[content["klass"]], content["args"]

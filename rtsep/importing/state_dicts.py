@@ -33,9 +33,11 @@ def read_state_dict(file: Path) -> dict[str, Tensor]:
         raise ModelError(f"{file}: cannot be read: {error.strerror or error}") from None
     except SafetensorError as error:
         raise ModelError(f"{file}: cannot be read: {error}") from None
-    except Exception as error:  # the unpickler raises whatever the damage leads to
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise ModelError(f"{file}: is no file of weights alone: {reason}") from None
+    except Exception:  # the unpickler raises whatever the damage leads to
+        # What torch says of it advises to load the file whatever it may do.
+        raise ModelError(
+            f"{file}: is no file of weights alone: it is damaged, or holds other things, which are not loaded"
+        ) from None
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]
     if not isinstance(content, dict) or not content:

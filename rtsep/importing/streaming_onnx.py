@@ -70,6 +70,8 @@ def convert(graph: Path, described: Path, folder: Path, source: str) -> ModelPac
     """
     content = _DEFAULTS | {"title": folder.name, "training": {}} | read_description(described)
     content["name"] = folder.name
+    if not isinstance(content["training"], dict):
+        raise ModelError(f"{described}: field 'training': must be a table")
     content["training"] = {"source": source} | content["training"]
     try:
         shutil.copyfile(graph, folder / _GRAPH)

@@ -101,6 +101,7 @@ def test_what_breaks_the_contract_is_named(change: Change, complaint: str, tmp_p
         ("hop = 64", "", r"echo\.toml: field 'hop'"),
         ("licence =", "license =", r"echo\.toml: field 'licence'"),
         ("delay = 0", 'delay = 0\nkind = "offline"', r"echo\.toml: field 'kind'"),
+        ("delay = 0", 'delay = 0\ntraining = "abc"', r"echo\.toml: field 'training': must be a table"),
         ('"waveform"', '"spectrum"', "a spectrum model needs its window"),
         ("delay = 0", "delay = ", r"echo\.toml: is neither TOML nor JSON"),
         (

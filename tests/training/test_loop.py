@@ -482,6 +482,9 @@ def test_a_damaged_checkpoint(corpus: Path, tmp_path: Path, content: bytes) -> N
 def test_something_else_for_a_checkpoint(corpus: Path, tmp_path: Path) -> None:
     config = run_config(corpus, tmp_path)
     (tmp_path / "tiny").mkdir()
+    torch.save({"network": SPEC}, tmp_path / "tiny" / CHECKPOINT)
+    with pytest.raises(UsageError, match="is not a checkpoint: it holds more than tensors and tables"):
+        run(config)
     torch.save({"network": {}}, tmp_path / "tiny" / CHECKPOINT)
     with pytest.raises(UsageError, match="is not a checkpoint of a training run"):
         run(config)
