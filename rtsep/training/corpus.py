@@ -158,7 +158,7 @@ def load_training(
     ]
     tracks = _load(roots, cache, data.processes)
     if data.validation_tracks:
-        tracks, held_out = _hold_out(tracks, data.validation_tracks)
+        tracks, held_out = _hold_out(tracks, data.validation_tracks, data.bass_in_other)
         validation += held_out
     return tracks, validation
 
@@ -199,7 +199,9 @@ def _validation_folder(data: DataConfig, cache: Cache, stems: tuple[str, ...]) -
     return _load([(data.validation, facts)], cache, data.processes)
 
 
-def _hold_out(tracks: list[Track], names: str | tuple[str, ...]) -> tuple[list[Track], list[Track]]:
+def _hold_out(
+    tracks: list[Track], names: str | tuple[str, ...], bass_in_other: tuple[str, ...]
+) -> tuple[list[Track], list[Track]]:
     wanted = set(_musdb_validation() if isinstance(names, str) else names)
     held_out = [track for track in tracks if Path(track.name).name in wanted]
     missing = wanted - {Path(track.name).name for track in held_out}
@@ -207,6 +209,11 @@ def _hold_out(tracks: list[Track], names: str | tuple[str, ...]) -> tuple[list[T
     if not held_out or (missing and not isinstance(names, str)):
         raise UsageError(f"no track to validate on is called '{min(missing)}'")
     for track in held_out:
+        if track.root in bass_in_other:
+            raise UsageError(
+                f"{track.root}/{track.name} cannot be validated on: its bass line is inside other"
+                " (data.bass_in_other), so neither can be scored"
+            )
         apart = set(track.classes) <= track.stems.keys()
         if (track.unknown and not apart) or (track.includes and not apart):
             raise UsageError(f"{track.root}/{track.name} cannot be validated on: not all its stems are known")

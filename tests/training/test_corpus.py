@@ -324,3 +324,22 @@ def test_what_is_not_wholly_known_is_not_validated_on(tmp_path: Path) -> None:
     put(tmp_path / "root" / "more", vocals=v)
     with pytest.raises(UsageError, match="root/song cannot be validated on"):
         unknown(tmp_path, validation_tracks=["song"])
+
+
+def test_a_track_whose_bass_is_inside_other_is_not_validated_on(tmp_path: Path) -> None:
+    for root in ("inside", "apart"):
+        for name in (f"{root}-one", f"{root}-two"):
+            write_track(tmp_path / root / name, ("vocals", "drums", "other"))
+    table = {
+        "roots": [tmp_path / "inside", tmp_path / "apart"],
+        "cache": tmp_path / "cache",
+        "bass_in_other": ["inside"],
+    }
+
+    def held_out(name: str) -> list[str]:
+        data = DataConfig.model_validate(table | {"validation_tracks": [name]})
+        return [track.name for track in load_validation(data, RATE)]
+
+    with pytest.raises(UsageError, match="inside/inside-one cannot be validated on: its bass line is inside"):
+        held_out("inside-one")
+    assert held_out("apart-one") == ["apart-one"]
