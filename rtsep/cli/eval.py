@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
     from rtsep.evaluation.live_conditions import LiveConditions
     from rtsep.evaluation.spectra import Transform
 
+_LONGEST = 86400.0
+"""Seconds of a track, or of a chunk of it: a day."""
+_WIDEST = 1 << 16
+"""Samples of an oracle's window: more than a second. Spectra of longer ones fill the memory."""
 _PIPE_WIDTH = 200
 """Columns where nobody's terminal sets them: no row is broken."""
 
@@ -88,10 +93,11 @@ def eval(
 
     Example: rtsep eval musdb18/test --model live --oracle irm2 -o scores
     """
-    if not chunk > 0.0:
-        raise UsageError(f"--chunk {chunk:g}: must be more than no time at all")
-    if seconds is not None and not seconds > 0.0:
-        raise UsageError(f"--seconds {seconds:g}: must be more than no time at all")
+    for option, length in (("--chunk", chunk), ("--seconds", seconds)):
+        if length is not None and not 0.0 < length <= _LONGEST:
+            raise UsageError(
+                f"{option} {length:g}: must be more than no time at all, and at most {_LONGEST:.0f} s"
+            )
     from rtsep.evaluation.campaign import Settings, evaluate
     from rtsep.evaluation.report import REPORT_NAME, SCORES_NAME, as_html, as_json
     from rtsep.evaluation.systems import Model, open_oracle
@@ -172,6 +178,8 @@ def _live(text: str) -> LiveConditions:
                 values[name] = int(value)
             else:
                 values[name] = None if value == "off" else float(value)
+                if not math.isfinite(values[name] or 0.0):
+                    raise ValueError
         except ValueError:
             raise UsageError(
                 f"--live-conditions {text}: write some of crowd=DB, bleed=DB and seed=NUMBER, each once"
@@ -184,9 +192,12 @@ def _transform(text: str) -> Transform:
     from rtsep.evaluation.spectra import Transform
 
     sizes = text.split(",")
-    if len(sizes) != 3 or not all(size.strip().isdecimal() for size in sizes):
+    # Nobody means a number of ten digits, and Python does not read one of thousands.
+    if len(sizes) != 3 or not all(size.strip().isdecimal() and len(size.strip()) < 10 for size in sizes):
         raise UsageError(f"--oracle-window {text}: write three numbers of samples, such as 4096,4096,1024")
     analysis, synthesis, hop = map(int, sizes)
+    if analysis > _WIDEST:
+        raise UsageError(f"--oracle-window {text}: a window has at most {_WIDEST} samples")
     return Transform(analysis, synthesis, hop)
 
 

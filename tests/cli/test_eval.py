@@ -102,6 +102,20 @@ def test_the_excerpt_with_the_default_model(
         (["TRACKS", "--oracle", "irm1", "--oracle-window", "512,512,500"], UsageError.exit_code, "hop 500"),
         (["TRACKS", "--oracle", "irm1", "--chunk", "0"], UsageError.exit_code, "--chunk 0"),
         (["TRACKS", "--oracle", "irm1", "--seconds", "-1"], UsageError.exit_code, "--seconds -1"),
+        (["TRACKS", "--oracle", "irm1", "--chunk", "inf"], UsageError.exit_code, "--chunk inf: must be"),
+        (["TRACKS", "--oracle", "irm1", "--seconds", "inf"], UsageError.exit_code, "--seconds inf: must be"),
+        (["TRACKS", "--oracle", "irm1", "--seconds", "nan"], UsageError.exit_code, "--seconds nan: must be"),
+        (
+            ["TRACKS", "--oracle", "irm1", "--oracle-window", "999999998,999999998,499999999"],
+            UsageError.exit_code,
+            "a window has at most 65536 samples",
+        ),
+        (
+            ["TRACKS", "--oracle", "irm1", "--oracle-window", f"{'9' * 5000},4,2"],
+            UsageError.exit_code,
+            "write three numbers of samples",
+        ),
+        (["TRACKS", "--live-conditions", "crowd=nan"], UsageError.exit_code, "--live-conditions crowd=nan"),
         (["TRACKS", "--oracle", "irm1", "-o", "a-file"], AudioFileError.exit_code, "is in the way"),
     ],
 )
