@@ -77,7 +77,11 @@ def info(name: Annotated[str, typer.Argument(help="A model's name, or its folder
 def add(
     source: Annotated[
         str,
-        typer.Argument(help="umx, umxhq or umxl; or a folder, an .onnx or .pth file, or the address of one."),
+        typer.Argument(
+            help="A published model: umx, umxhq, umxl, htdemucs, htdemucs_ft, htdemucs_6s, hdemucs_mmi or"
+            " cadenza-convtasnet; or a folder of rtsep's own, of Open-Unmix or of the Cadenza project; or a"
+            " file: .onnx, .pth of Open-Unmix, .th of the demucs package; or the address of one."
+        ),
     ],
     name: Annotated[
         str | None, typer.Option(metavar="NAME", help="What to call it.  [default: as its source]")
@@ -98,7 +102,7 @@ def add(
     """Add a model: published weights, or your own.
 
     Nothing is downloaded before its licence was shown and accepted, and nothing is installed before its
-    hash was right and it ran.
+    hash was right and it ran. Demucs' files take the demucs package: pip install 'rtsep[demucs]'.
 
     Example: rtsep models add umxhq
     """

@@ -141,6 +141,13 @@ def test_it_cannot_run_live(
         package.Engine("mine")
 
 
+def test_help_names_all_that_can_be_added(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("models", "add", "--help") == 0
+    told = capsys.readouterr().out
+    for source in (*PUBLISHED, ".onnx", ".pth", ".th ", "Cadenza", "demucs"):
+        assert source in told, source
+
+
 def test_the_licence_has_to_be_accepted(
     server: FileServer, shelf: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
