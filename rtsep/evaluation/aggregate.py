@@ -87,9 +87,8 @@ def rank_stems(evaluation: Evaluation) -> dict[str, list[Ranked]]:
     """For every oracle, the stems from the one that it separates best to the one that it separates worst.
 
     A. Mocanu, "Musical source separation", master's thesis, EPFL, 2020, section 4.1.2, chooses the classes
-    that
-    are worth separating by it: what ideal masks cannot part, no mask can. By SDR; the accompaniment, which is
-    several stems, is no class.
+    that are worth separating by it: what ideal masks cannot part, no mask can. By SDR; the accompaniment,
+    which is several stems, is no class.
     """
     middle = medians(evaluation)
     ranking = {}

@@ -2,9 +2,8 @@
 
 A. Mocanu, "Musical source separation", master's thesis, EPFL, 2020, section 4.1.2. Two of them, averaging and
 scaling, give mixtures that are softer than the sum of their stems: the thesis scores their stems as they are,
-    which
-costs SDR, and prefers adaptive rescaling. A mask cannot be louder than what it is laid on, so training takes
-the stems as they lie in the mixture (`Mixdown.shares`). With those, scaling is adaptive rescaling.
+which costs SDR, and prefers adaptive rescaling. A mask cannot be louder than what it is laid on, so training
+takes the stems as they lie in the mixture (`Mixdown.shares`). With those, scaling is adaptive rescaling.
 """
 
 from __future__ import annotations

@@ -3,22 +3,19 @@
 A. Défossez, N. Usunier, L. Bottou and F. Bach, "Demucs: deep extractor for music sources with extra unlabeled
 data remixed", arXiv:1909.01174, 2019, section 4: if a source is silent in an excerpt of unlabelled music, it
 can be taken from a labelled track and laid over: the source is then known, and the rest is known as the sum
-    of the others. They
-find such excerpts with a network trained on labelled tracks. Here is no such teacher, only what can be told
-from the signal:
+of the others. They find such excerpts with a network trained on labelled tracks. No network is asked here,
+only what can be told from the signal counts:
 
 - of a mixture that was mastered, so that nothing can be taken away from it, but with a file of the source:
   where that file is silent;
 - of a sound in which the source is not apart from others: where the whole sound has next to nothing in the
   bands that hold most of the source's energy, for then the source cannot have more. Twice the band's energy
   is taken as the bound: half of every source's energy at least is taken to lie within its bands. That is true
-      of nearly all
-  voices, drum kits and bass lines, but not of all sounds that may be called so.
+  of nearly all voices, drum kits and bass lines, but not of all sounds that may be called so.
 
 The second test is strict: it finds rests and solos of other instruments, no more. What is wrong in a label it
-    passes is
-bounded by the threshold. There is no band of which `other` must make use, so it is never found silent that
-way.
+passes is bounded by the threshold. There is no band of which `other` must make use, so it is never found
+silent that way.
 """
 
 from __future__ import annotations
