@@ -149,7 +149,7 @@ def _change(session: Session, console: Console) -> None:
     changed = session.carry_out()
     if not changed:
         warn(f"not changed: {session.failure}")
-    console.print(f"plays again: {_title(session)}", markup=False, soft_wrap=True)
+    console.print(f"plays {'again' if changed else 'on'}: {_title(session)}", markup=False, soft_wrap=True)
 
 
 def _close_recording(console: Console, recorder: Recorder | None, lost: int) -> int:

@@ -1,7 +1,8 @@
 """A set: one desk, and the engines that play behind it one after another.
 
 Another model or device needs another engine. Clients may ask for one from any thread; the thread that runs
-the set makes the change between two looks at its engine, and the sound stops meanwhile.
+the set makes the change between two looks at its engine. The sound stops from where the one lets go of the
+device to where the other has it.
 """
 
 from __future__ import annotations
@@ -101,9 +102,11 @@ class Session:
         return self._wanted is not None
 
     def carry_out(self) -> bool:
-        """Make the change that waits: end the engine, begin another. For the thread that runs the set alone.
+        """Make the change that waits, for the thread that runs the set alone.
 
-        Where the new engine does not come up, the old options are played again, and `failure` says why.
+        What plays goes on while the other engine loads, and ends when that needs the device. Where the new
+        one cannot be loaded, nothing is heard of it; where it does not come up then, the old options are
+        played again. `failure` says why.
 
         Returns:
             Whether the change came about.
@@ -118,15 +121,21 @@ class Session:
             self.changing = True
         before = self.options
         self.generation += 1
-        self.played += self.engine.telemetry().seconds
-        self.engine.close()
         self.failure = ""
         try:
             try:
-                self._begin(wanted)
+                engine = ProcessEngine(wanted)
+                engine.prepare()
             except RtsepError as error:
                 self.failure = str(error)
-                self._begin(before)
+                return False
+            self.played += self.engine.telemetry().seconds
+            self.engine.close()
+            try:
+                self._begin(engine)
+            except RtsepError as error:
+                self.failure = str(error)
+                self._begin(ProcessEngine(before))
         finally:
             self.changing = False
             self.generation += 1
@@ -136,8 +145,7 @@ class Session:
         """End the engine of now."""
         self.engine.close()
 
-    def _begin(self, options: EngineOptions) -> None:
-        engine = ProcessEngine(options)
+    def _begin(self, engine: ProcessEngine) -> None:
         try:
             self.desk.rebind(engine.board, engine.telemetry)
             self.engine = engine

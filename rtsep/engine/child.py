@@ -1,8 +1,8 @@
 """The engine's own process: `python -m rtsep.engine.child`, started by `rtsep.engine.process`.
 
-The first line on standard input says what to do; one line on standard output says how it went. Then all
-goes through shared memory, until the board asks to stop or the controlling process is gone, which is
-noticed by the end of standard input.
+The first line on standard input says what to do, each further one to go on to the next step; one line on
+standard output says how a step went. Then all goes through shared memory, until the board asks to stop or the
+controlling process is gone, which is noticed by the end of standard input.
 """
 
 from __future__ import annotations
@@ -120,6 +120,10 @@ def _run(task: dict[str, Any], answer: Any) -> None:
         effects=effects,
         realtime=options.realtime,
     )
+    answer(event="prepared")
+    if not sys.stdin.readline():
+        stream.close()
+        return
     latency = engine.open()
     try:
         parameters = [known.plain() for known in engine.effects.parameters.values()]

@@ -63,11 +63,11 @@ class ProcessEngine:
             self.recorder = RingBuffer(channels, capacity, self._tape.buffer)
         self._process: subprocess.Popen[str] | None = None if child is None else child.process
         self._complaints = None if child is None else child.complaints
-        self._told = False
+        self._told = self._prepared = False
         self._latency: LatencyReport | None = None
 
-    def open(self) -> LatencyReport:
-        """Start the process, load the model there, open the device. No sound yet."""
+    def prepare(self) -> None:
+        """Start the process and load the model there. The device is left to whoever has it."""
         if self._process is None:
             child = spawn()
             self._process, self._complaints = child.process, child.complaints
@@ -80,6 +80,21 @@ class ProcessEngine:
         try:
             self._say(json.dumps(task))
             self._told = True
+            self._answer("prepared")
+            self._prepared = True
+        except BaseException:
+            self.close()
+            raise
+        self._shared.forget()
+        if self._tape:
+            self._tape.forget()
+
+    def open(self) -> LatencyReport:
+        """Open the device, with all that comes before it. No sound yet."""
+        if not self._prepared:
+            self.prepare()
+        try:
+            self._say("open")
             answer = self._answer("opened")
             self._latency = _latency(answer["latency"])
             parameters = tuple(EffectParameter.from_plain(fields) for fields in answer["effects"])
@@ -88,9 +103,6 @@ class ProcessEngine:
         except BaseException:
             self.close()
             raise
-        self._shared.forget()
-        if self._tape:
-            self._tape.forget()
         return self._latency
 
     def start(self) -> None:

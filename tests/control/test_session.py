@@ -11,9 +11,10 @@ import pytest
 from rtsep.control.desk import Desk
 from rtsep.control.session import Session
 from rtsep.engine.board import Board
+from rtsep.engine.latency import LatencyReport
 from rtsep.engine.options import EngineOptions
 from rtsep.engine.process import ProcessEngine
-from rtsep.spec import UsageError
+from rtsep.spec import DeviceError, UsageError
 from tests.models import build_tiny_model
 from tests.waiting import until
 
@@ -66,12 +67,60 @@ def test_another_model_plays_on_with_what_was_set(session: Session) -> None:
     assert session.generation == 2 and session.failure == "" and not session.changing
     until(lambda: session.desk.telemetry().hops >= 3, "hops of the new engine")
     assert session.engine.board.words["mute"][0] == 1
-    # A model that cannot be: the one before plays on, and it is said why.
+    # A model that cannot be: the engine plays on as if nothing had been asked for, and it is said why.
+    second, pid = session.engine, session.engine.pid
     session.request(model="no such model")
     assert not session.carry_out()
     assert "no such model" in session.failure and session.options.model == "other"
-    assert session.engine.pid is not None
-    assert session.engine.board.words["mute"][0] == 1
+    assert session.engine is second and second.pid == pid is not None
+    assert session.generation == 4 and not session.changing
+    hops = second.telemetry().hops
+    until(lambda: second.telemetry().hops > hops, "more hops")
+
+
+@pytest.mark.realtime
+def test_what_plays_goes_on_while_the_next_one_loads(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session.engine.open()
+    session.engine.start()
+    first, prepare = session.engine, ProcessEngine.prepare
+    heard: list[int] = []
+
+    def watched(engine: ProcessEngine) -> None:
+        prepare(engine)
+        if engine is not first:
+            hops = first.telemetry().hops
+            until(lambda: first.telemetry().hops > hops, "hops of the old engine when the new one has loaded")
+            heard.append(engine.telemetry().hops)
+
+    monkeypatch.setattr(ProcessEngine, "prepare", watched)
+    session.request(model="other")
+    assert session.carry_out()
+    assert heard == [0] and first.pid is None
+
+
+@pytest.mark.realtime
+def test_where_the_next_one_does_not_come_up_the_last_one_plays_again(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session.engine.open()
+    session.engine.start()
+    begin = ProcessEngine.open
+
+    def refused(engine: ProcessEngine) -> LatencyReport:
+        if engine.options.model == "other":
+            engine.close()
+            raise DeviceError("the device is busy")
+        return begin(engine)
+
+    monkeypatch.setattr(ProcessEngine, "open", refused)
+    first = session.engine
+    session.request(model="other")
+    assert not session.carry_out()
+    assert session.failure == "the device is busy" and session.options.model == "live"
+    assert session.engine is not first
+    until(lambda: session.desk.telemetry().hops >= 3, "hops of the engine that plays again")
 
 
 @pytest.mark.realtime
