@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -59,6 +58,13 @@ def eval(
             "  [default: vocals,drums,bass,other, or what the models have beyond these]",
         ),
     ] = None,
+    bass_in_other: Annotated[
+        bool,
+        typer.Option(
+            "--bass-in-other",
+            help="Tracks with other and without bass have the bass line inside other: score both as one.",
+        ),
+    ] = False,
     live_conditions: Annotated[
         str | None,
         typer.Option(
@@ -114,7 +120,7 @@ def eval(
         except AlreadyThereError as error:
             raise AudioFileError(f"{error.file}: exists already; --overwrite replaces it") from None
     models = model if model or oracle else [DEFAULT_MODEL]
-    sources = find_tracks(root, _stems(stems, models or ()))
+    sources = find_tracks(root, _stems(stems, models or ()), bass_in_other)
     live = None if live_conditions is None else _live(live_conditions)
     settings = Settings(chunk, seconds, bss, transform, excerpts if output is not None else 0, live)
     with ExitStack() as opened:
@@ -178,8 +184,6 @@ def _live(text: str) -> LiveConditions:
                 values[name] = int(value)
             else:
                 values[name] = None if value == "off" else float(value)
-                if not math.isfinite(values[name] or 0.0):
-                    raise ValueError
         except ValueError:
             raise UsageError(
                 f"--live-conditions {text}: write some of crowd=DB, bleed=DB and seed=NUMBER, each once"

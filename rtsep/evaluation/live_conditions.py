@@ -25,13 +25,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from rtsep.evaluation.tracks import ACCOMPANIMENT, Track
+from rtsep.evaluation.tracks import ACCOMPANIMENT, BASS_AND_OTHER, Track
 from rtsep.spec import UsageError
 
 Audio = NDArray[np.float32]
 
 CROWD = "crowd"
-HOSTS = (CROWD, "other", ACCOMPANIMENT)
+HOSTS = (CROWD, "other", BASS_AND_OTHER, ACCOMPANIMENT)
 """Stems that a crowd belongs to, the first that there is."""
 SPEED_OF_SOUND = 343.0
 """Metres a second."""

@@ -16,7 +16,7 @@ from rtsep.evaluation.encodings import TrainedEncoding
 from rtsep.evaluation.filterbanks import Filterbank, filterbank_irm
 from rtsep.evaluation.oracles import ibm, irm, multichannel_wiener
 from rtsep.evaluation.spectra import Transform
-from rtsep.evaluation.tracks import ACCOMPANIMENT, VOCALS, Track
+from rtsep.evaluation.tracks import ACCOMPANIMENT, BASS, BASS_AND_OTHER, OTHER, VOCALS, Track
 from rtsep.separators.registry import AnyPackage, OfflinePackage, find_any, streaming
 from rtsep.spec import AudioSpec, UsageError
 
@@ -108,12 +108,17 @@ class Model:
     def separate(self, track: Track) -> dict[str, Audio]:
         """Its stems and, where vocals are one of them, the sum of the others: what muting leaves.
 
+        Of a track that knows bass and other as one, their sum too.
+
         Stems of built-in methods go by what they stand for, see `STANDS_FOR`.
         """
         stems = self._separator.separate(track.mixture, track.sample_rate)
         if self._stands_for:
             stems = {self._stands_for.get(stem, stem): audio for stem, audio in stems.items()}
-        return _with_accompaniment(dict(stems))
+        estimates = _with_accompaniment(dict(stems))
+        if BASS_AND_OTHER in track.parts and OTHER in stems:
+            estimates[BASS_AND_OTHER] = stems[OTHER] + stems[BASS] if BASS in stems else stems[OTHER]
+        return estimates
 
     def close(self) -> None:
         """Release the device that the network runs on."""

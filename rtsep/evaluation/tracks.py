@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,9 @@ Audio = NDArray[np.float32]
 VOCALS = "vocals"
 ACCOMPANIMENT = "accompaniment"
 """Everything but the vocals: what is left when they are muted."""
+BASS, OTHER = "bass", "other"
+BASS_AND_OTHER = "bass+other"
+"""Both as one: what is known of a track whose bass line sounds within its other."""
 SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
 STEM_FILE = ".stem.mp4"
 STEM_FILE_ORDER = ("mixture", "drums", "bass", "other", "vocals")
@@ -32,7 +35,8 @@ class Track:
         name: what it is called in tables.
         sample_rate: Hz.
         parts: (channels, samples) by stem, all of one shape; together they are the mixture. Either all of a
-            set of stems, the four of `STEMS` unless another was asked for, or vocals and accompaniment.
+            set of stems, the four of `STEMS` unless another was asked for, with `BASS_AND_OTHER` in the place
+            of the two where they cannot be told apart; or vocals and accompaniment.
     """
 
     name: str
@@ -71,11 +75,13 @@ class TrackSource:
         name: the folder below the root that was searched, or the file's name.
         files: sound files by stem; or the one stem file under the name "".
         stems: what the parts of the track are, if they are not vocals and accompaniment.
+        bass_in_other: without a file of its own the bass is no silence: it sounds within `other`.
     """
 
     name: str
     files: dict[str, Path]
     stems: tuple[str, ...] = STEMS
+    bass_in_other: bool = False
 
     def check(self) -> None:
         """Open every file, so that one which cannot be read is known before hours of work and not after.
@@ -111,6 +117,9 @@ class TrackSource:
         length = max(audio.shape[1] for audio in stems.values())
         channels = max(audio.shape[0] for audio in stems.values())
         whole = (VOCALS, ACCOMPANIMENT) if ACCOMPANIMENT in stems else self.stems
+        if self.bass_in_other and OTHER in stems and BASS not in stems:
+            stems[BASS_AND_OTHER] = stems.pop(OTHER)
+            whole = tuple(BASS_AND_OTHER if stem == OTHER else stem for stem in whole if stem != BASS)
         parts = {}
         for stem in whole:
             audio = stems.get(stem, np.zeros((channels, length), np.float32))
@@ -120,7 +129,9 @@ class TrackSource:
         return Track(self.name, rate, parts)
 
 
-def find_tracks(root: str | Path, stems: tuple[str, ...] = STEMS) -> list[TrackSource]:
+def find_tracks(
+    root: str | Path, stems: tuple[str, ...] = STEMS, bass_in_other: bool = False
+) -> list[TrackSource]:
     """Every track in a folder and those below it.
 
     A track is a folder with files (wav, flac, ogg, mp3) called like a stem (vocals, drums, bass, other) or
@@ -130,16 +141,19 @@ def find_tracks(root: str | Path, stems: tuple[str, ...] = STEMS) -> list[TrackS
     Args:
         root: a folder, a stem file, or the word "stempeg" for the excerpt in that package.
         stems: what is to be told apart. A stem for which a track has no file is silent in it.
+        bass_in_other: but not the bass: of tracks that have an `other` and no bass, it is within that.
 
     Returns:
         At least one, sorted by name.
 
     Raises:
         AudioFileError: when the root does not exist or holds no track.
-        UsageError: when a stem has two files, an accompaniment stands beside a part of itself, or a stem file
-            is met that does not hold `stems`.
+        UsageError: when a stem has two files, an accompaniment stands beside a part of itself, a stem file
+            is met that does not hold `stems`, or bass and other are none of these and yet one in the other.
     """
-    found = _find(root, stems)
+    if bass_in_other and not {BASS, OTHER} <= set(stems):
+        raise UsageError(f"a bass line inside other takes both among the stems: {', '.join(stems)}")
+    found = [replace(source, bass_in_other=bass_in_other) for source in _find(root, stems)]
     for source in found:
         if "" in source.files and set(stems) != set(STEMS):
             raise UsageError(f"{source.files['']}: holds {', '.join(STEMS)}, not {', '.join(stems)}")

@@ -89,6 +89,15 @@ def test_the_excerpt_with_the_default_model(
     assert [path.name for path in tmp_path.iterdir()] == ["live"]  # without -o nothing is written
 
 
+def test_a_bass_line_inside_other(tmp_path: Path, model: Path, here: Run) -> None:
+    write_track(tmp_path / "song", ("vocals", "drums", "other"), seconds=1.0)
+    options = ["--bass-in-other", "--live-conditions", "bleed=off", "-o", tmp_path / "out", "-q"]
+    assert here(tmp_path / "song", "--model", model, *options) == (0, "", "")
+    (track,) = json.loads((tmp_path / "out" / "scores.json").read_text())["tracks"]
+    assert track["parts"] == ["vocals", "drums", "bass+other"]
+    assert track["scores"][model.name]["targets"].keys() == {*track["parts"], "accompaniment"}
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
@@ -115,7 +124,6 @@ def test_the_excerpt_with_the_default_model(
             UsageError.exit_code,
             "write three numbers of samples",
         ),
-        (["TRACKS", "--live-conditions", "crowd=nan"], UsageError.exit_code, "--live-conditions crowd=nan"),
         (["TRACKS", "--oracle", "irm1", "-o", "a-file"], AudioFileError.exit_code, "is in the way"),
     ],
 )

@@ -178,3 +178,24 @@ def test_a_filterbank_oracle_is_scored(tmp_path: Path) -> None:
     result = evaluate(find_tracks(tmp_path / "song"), [open_oracle(f"fb-irm2-pinv:{model}")])
     for target in result.tracks[0].scores["fb-irm2-pinv:conv-tasnet"].targets.values():
         assert target.values["nsdr"] > 1.0
+
+
+def test_bass_and_other_are_scored_as_one_where_they_are_known_as_one(
+    tmp_path: Path, passthrough: Path
+) -> None:
+    write_track(tmp_path / "song", ("vocals", "drums", "other"), seconds=1.0, rate=44100)
+    model = Model(passthrough)
+    oracle = Oracle("irm2", SETTINGS.transform)
+    (source,) = find_tracks(tmp_path, bass_in_other=True)
+    known = source.read()
+    stems, ideal = model.separate(known), oracle.separate(known)
+    result = evaluate([source], [model, oracle], Settings(bss=True, transform=SETTINGS.transform))
+    model.close()
+    np.testing.assert_allclose(stems["bass+other"], stems["bass"] + stems["other"], atol=1e-7)
+    # A quarter of the mixture each: the accompaniment is three of them, and has none of them twice.
+    np.testing.assert_allclose(stems["accompaniment"], 1.5 * stems["bass+other"], atol=1e-4)
+    assert set(ideal) == {"vocals", "drums", "bass+other", "accompaniment"}
+    for name, scores in result.tracks[0].scores.items():
+        assert list(scores.targets) == ["vocals", "drums", "bass+other", "accompaniment"], name
+        assert "bss_sdr" in scores.targets["bass+other"].values
+    assert {ranked.stem for ranked in rank_stems(result)["irm2"]} == {"vocals", "drums", "bass+other"}

@@ -116,3 +116,18 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     source.check()
     with pytest.raises(AudioFileError, match=r"x\.stem\.mp4: cannot be read"):
         source.read()
+
+
+def test_a_bass_line_inside_other_is_known_with_it(tmp_path: Path) -> None:
+    write_track(tmp_path / "inside", ("vocals", "drums", "other"))
+    write_track(tmp_path / "apart")
+    write_track(tmp_path / "backing", ("vocals", "accompaniment"))
+    write_track(tmp_path / "drums", ("vocals", "drums"))
+    tracks = {source.name: source.read() for source in find_tracks(tmp_path, bass_in_other=True)}
+    assert tuple(tracks["inside"].parts) == ("vocals", "drums", "bass+other")
+    np.testing.assert_array_equal(tracks["inside"].parts["bass+other"], stem(2))
+    assert tuple(tracks["apart"].parts) == tuple(tracks["drums"].parts) == STEMS
+    assert tuple(tracks["backing"].parts) == ("vocals", "accompaniment")
+    assert tuple(find_tracks(tmp_path)[3].read().parts) == STEMS
+    with pytest.raises(UsageError, match="takes both among the stems: vocals, guitar"):
+        find_tracks(tmp_path, ("vocals", "guitar"), bass_in_other=True)
