@@ -15,6 +15,7 @@ from pathlib import Path
 import matplotlib
 from matplotlib.figure import Figure
 
+from rtsep.bench.labels import Mark, write
 from rtsep.bench.published import PUBLISHED
 from rtsep.separators.registry import AnyPackage, OfflinePackage, read_package
 from rtsep.spec import STEMS, ModelError
@@ -23,7 +24,7 @@ ROOT = Path(__file__).parents[1]
 
 COLOURS = {"vocals": "#d1495b", "drums": "#2e4057", "bass": "#66a182", "other": "#edae49"}
 GREY = "#666666"
-OFFLINE_MS = 650.0
+OFFLINE_MS = 1300.0
 """Where models for files stand on the axis of latency, which has no place for them."""
 
 
@@ -54,42 +55,31 @@ def draw(packages: list[AnyPackage]) -> Figure:
     axes = figure.subplots(len(ratios), 1, sharex=True, height_ratios=ratios, squeeze=False)[:, 0]
     top = axes[0]
     top.set_title("published by their authors: MUSDB18, mean SDR over four stems", loc="left", fontsize=10)
+    marks = []
     for system in PUBLISHED:
-        if system.latency is None:
-            # Whole-song models, which know the future.
-            top.axhline(system.sdr, color=GREY, linewidth=0.8, linestyle=":")
-            words = f"{system.name}, offline"
-            top.annotate(words, (1000.0, system.sdr), (-4, 3), textcoords="offset points", **_RIGHT)
-            continue
-        top.plot(system.latency, system.sdr, "o", color=GREY, markerfacecolor="white")
-        top.annotate(
-            system.name,
-            (system.latency, system.sdr),
-            system.shift,
-            textcoords="offset points",
-            fontsize=8,
-            color=GREY,
-            ha="right" if system.shift[0] < 0 else "left",
-        )
-    top.set_ylim(3.4, 10.3)
+        # Whole-song models, which know the future, stand beside those that play along.
+        at = OFFLINE_MS if system.latency is None else system.latency
+        top.plot(at, system.sdr, "x" if system.latency is None else "o", color=GREY, markerfacecolor="white")
+        marks.append(Mark(at, system.sdr, system.name, 7.5, GREY))
+    top.set_ylim(2.9, 10.3)
     top.set_ylabel("SDR, dB")
     if packages:
         _draw_measured(axes[1], packages)
     axes[-1].set_xscale("log")
-    axes[-1].set_xlim(1.5, 1000.0)
-    axes[-1].set_xticks([2, 5, 10, 20, 50, 100, 200, 500, 1000])
-    axes[-1].xaxis.set_major_formatter(matplotlib.ticker.FormatStrFormatter("%g"))
+    axes[-1].set_xlim(1.5, 6000.0)
+    places = [2, 5, 10, 20, 50, 100, 200, 500]
+    axes[-1].set_xticks([*places, OFFLINE_MS], [*map(str, places), "whole\nsong"])
     axes[-1].xaxis.set_minor_formatter(matplotlib.ticker.NullFormatter())
     axes[-1].set_xlabel("algorithmic latency, ms")
     for axis in axes:
         axis.grid(alpha=0.25)
         axis.spines[["top", "right"]].set_visible(False)
+    write(top, marks)
     return figure
 
 
 LABEL_DB = 0.55
 """Height of a figure in the lower panel."""
-_RIGHT = {"ha": "right", "fontsize": 8, "color": GREY}
 
 
 def _draw_measured(axis: matplotlib.axes.Axes, packages: list[AnyPackage]) -> None:

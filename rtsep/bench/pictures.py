@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rtsep.bench.labels import Mark, write
 from rtsep.bench.published import PUBLISHED
 from rtsep.engine.telemetry import PER_OCTAVE, SHORTEST_NS
 from rtsep.spec import UsageError
@@ -21,6 +22,8 @@ COLOURS = ("#2e4057", "#66a182", "#edae49", "#8d6a9f", "#3d85c6", "#a0522d")
 BUCKETS_JOINED = 8
 """Buckets of the engine's histogram that make one bar: an eighth of an octave. A divisor of their number."""
 MARKERS = {"causal": "o", "offline": "s", "oracle": "^"}
+SONG, SONG_PUBLISHED = 2000.0, 12000.0
+"""Where what hears the whole song stands on the axis of latency, measured here and published."""
 
 
 def new(width: float, height: float) -> Figure:
@@ -90,47 +93,47 @@ def pareto(rows: Sequence[dict[str, Any]], root: str) -> Figure:
         rows: "name", "kind" (causal, offline or oracle), "latency_ms" (None: the whole song) and "sdr_mean".
         root: what was scored, for the title.
     """
-    figure = new(8.5, 5.2)
+    figure = new(10.0, 6.4)
     axis = figure.subplots()
-    _published(axis)
-    right = 3000.0
+    marks = []
     for number, (kind, marker) in enumerate(MARKERS.items()):
         label: str | None = f"{kind}, measured here"
         for row in rows:
             if row["kind"] != kind or row["sdr_mean"] is None:
                 continue
-            late = right if row["latency_ms"] is None else row["latency_ms"]
+            late = SONG if row["latency_ms"] is None else row["latency_ms"]
             axis.plot(late, row["sdr_mean"], marker, color=COLOURS[number], markersize=8, label=label)
-            axis.annotate(
-                row["name"], (late, row["sdr_mean"]), (0, 7), textcoords="offset points", ha="center",
-                fontsize=8, color=COLOURS[number],
-            )  # fmt: skip
+            marks.append(Mark(late, row["sdr_mean"], row["name"], 8.5, COLOURS[number]))
             label = None
+    marks += _published(axis)
     axis.set_xscale("log")
-    axis.set_xlim(0.3, 6000.0)
-    axis.set_xticks(
-        [1, 3, 10, 30, 100, 300, 1000, right], ["1", "3", "10", "30", "100", "300", "1000", "song"]
-    )
+    axis.set_xlim(0.5, 100000.0)
+    places = {"1": 1, "3": 3, "10": 10, "30": 30, "100": 100, "300": 300}
+    words = {"whole song,\nmeasured here": SONG, "whole song,\npublished": SONG_PUBLISHED}
+    axis.set_xticks([*places.values(), *words.values()], [*places, *words], fontsize=8)
     axis.minorticks_off()
+    # Room for the legend over the marks, and for labels under them.
+    low, high = axis.get_ylim()
+    axis.set_ylim(low - 0.04 * (high - low), high + 0.04 * (high - low))
     axis.set_xlabel("algorithmic latency, ms")
     axis.set_ylabel("SDR, mean over stems, dB")
     axis.set_title(f"Latency against SDR, measured on: {root}", loc="left", fontsize=10)
     axis.legend(fontsize=8, loc="upper left")
     _plain(axis)
+    write(axis, marks)
     return figure
 
 
-def _published(axis: Axes) -> None:
+def _published(axis: Axes) -> list[Mark]:
     """Reference marks: grey crosses, labelled, from other data than what stands beside them."""
-    label: str | None = "published, other data"
+    label: str | None = "published: MUSDB18, other scorers, not comparable"
+    marks = []
     for system in PUBLISHED:
-        late = 3000.0 if system.latency is None else system.latency
+        late = SONG_PUBLISHED if system.latency is None else system.latency
         axis.plot(late, system.sdr, "x", color=GREY, markersize=5, label=label)
-        axis.annotate(
-            system.name, (late, system.sdr), system.shift, textcoords="offset points", fontsize=6, color=GREY,
-            ha="right" if system.shift[0] < 0 else "left",
-        )  # fmt: skip
+        marks.append(Mark(late, system.sdr, system.name, 7.0, GREY))
         label = None
+    return marks
 
 
 def _plain(axis: Axes) -> None:
