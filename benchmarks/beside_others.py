@@ -22,6 +22,7 @@ from rich.table import Table
 
 from benchmarks.machine import RESULTS, write
 from rtsep.bench.hop_figures import hop_figures
+from rtsep.bench.machine import describe
 from rtsep.engine.options import EngineOptions
 from rtsep.engine.process import ProcessEngine
 from rtsep.separators.registry import DEFAULT_MODEL
@@ -66,6 +67,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2, help="of two turns (default 2)")
     parser.add_argument("--json", type=Path, default=RESULTS / "beside_others.json")
     arguments = parser.parse_args()
+    machine = describe()
     cores = os.cpu_count() or 1
     with busy(cores):
         turns = [False, True] * arguments.rounds
@@ -84,7 +86,7 @@ def main() -> None:
             str(row["underruns"]),
         )
     Console().print(table)
-    write(arguments.json, {"model": arguments.model, "seconds": arguments.seconds, "rows": rows})
+    write(arguments.json, machine, {"model": arguments.model, "seconds": arguments.seconds, "rows": rows})
 
 
 if __name__ == "__main__":

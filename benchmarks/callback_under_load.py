@@ -11,19 +11,16 @@ callback in that process misses, the machine itself has taken.
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.machine import RESULTS, write
+from rtsep.bench.machine import describe
 from tests.jack_server import JackServer
 from tests.realtime.loads import LOADS
 from tests.realtime.trial import KINDS, Outcome, run
-
-_DEFAULT_JSON = Path(__file__).parent / "results" / "callback_under_load.json"
 
 
 def measure(seconds: float, period: int, console: Console) -> list[Outcome]:
@@ -69,22 +66,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seconds", type=float, default=60, help="of audio for each trial (default 60)")
     parser.add_argument("--period", type=int, default=128, help="frames per callback (default 128)")
-    parser.add_argument("--json", type=Path, default=_DEFAULT_JSON, help="where the figures go")
+    parser.add_argument(
+        "--json", type=Path, default=RESULTS / "callback_under_load.json", help="where the figures go"
+    )
     arguments = parser.parse_args()
+    machine = describe()
     console = Console()
     outcomes = measure(arguments.seconds, arguments.period, console)
     console.print(table(outcomes))
-    arguments.json.parent.mkdir(parents=True, exist_ok=True)
     figures = {
         "seconds": arguments.seconds,
         "period": arguments.period,
         "sample_rate": 44100,
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
         "outcomes": [outcome.as_dict() for outcome in outcomes],
     }
-    arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
-    console.print(f"written to {arguments.json}")
+    write(arguments.json, machine, figures)
 
 
 if __name__ == "__main__":

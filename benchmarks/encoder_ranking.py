@@ -25,6 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.machine import RESULTS, write
+from rtsep.bench.machine import describe
 from rtsep.evaluation.scale_invariant import si_sdr
 from rtsep.separators.encoders import EncodingConfig, ideal_ratio_stems, make_codec
 from rtsep.training.losses import Scene
@@ -134,6 +135,7 @@ def main() -> None:
     parser.add_argument("--only", action="append", choices=list(ENCODINGS))
     parser.add_argument("--json", type=Path, default=RESULTS / "encoder_ranking.json")
     arguments = parser.parse_args()
+    machine = describe()
     torch.set_num_threads(1)
     folders = sorted(arguments.songs.iterdir())
     songs = [
@@ -149,7 +151,7 @@ def main() -> None:
         console.print(f"{name}: {rows[name]['before']['mean']} -> {rows[name]['after']}", highlight=False)
         # Anew with every row: the whole takes a while.
         settings = {name: getattr(arguments, name) for name in ("steps", "filters", "learning_rate")}
-        write(arguments.json, {"sample_rate": RATE, **settings, "rows": rows})
+        write(arguments.json, machine, {"sample_rate": RATE, **settings, "rows": rows})
     table = Table(title=f"FB-IRM, SI-SDR in dB after {arguments.steps} steps, {arguments.filters} filters")
     for column in ("encoding", *held, "mean", "untrained", "parameters"):
         table.add_column(column, justify="left" if column == "encoding" else "right")

@@ -25,6 +25,7 @@ from rich.table import Table
 import rtsep
 from benchmarks.machine import RESULTS, write
 from benchmarks.models import add_model_argument, open_model
+from rtsep.bench.machine import describe
 from rtsep.engine.telemetry import Telemetry
 from tests.jack_server import JackServer
 from tests.realtime.loads import LOADS, gesturing, under
@@ -117,6 +118,7 @@ def main() -> None:
         "--json", type=Path, default=RESULTS / "engine_under_load.json", help="where the figures go"
     )
     arguments = parser.parse_args()
+    machine = describe()
     console = Console()
     plan = [tuple(LOADS)] if arguments.together else [(load,) for load in LOADS]
     outcomes = []
@@ -157,7 +159,7 @@ def main() -> None:
         "outcomes": [{**asdict(o), "load": o.load.splitlines()} for o in outcomes],
         "hop": hop,
     }
-    write(arguments.json, document)
+    write(arguments.json, machine, document)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.machine import RESULTS, write
+from rtsep.bench.machine import describe
 from rtsep.evaluation.scorer import song_sdr
 from rtsep.evaluation.tracks import EXCERPT, find_tracks
 from rtsep.separators.griffin_lim import griffin_lim
@@ -63,6 +64,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, action="append")
     parser.add_argument("--json", type=Path, default=RESULTS / "griffin_lim.json")
     arguments = parser.parse_args()
+    machine = describe()
     torch.set_num_threads(1)
     track = find_tracks(arguments.track)[0].read(arguments.seconds)
     stems = {name: torch.from_numpy(part) for name, part in track.parts.items()}
@@ -74,7 +76,7 @@ def main() -> None:
         cells = [f"{row['sdr'][stem]:.2f} ({row['inconsistency'][stem]:.1f})" for stem in stems]
         table.add_row(row["start"], str(row["rounds"]), *cells)
     Console().print(table)
-    write(arguments.json, {"track": track.name, "seconds": round(track.seconds, 2), "rows": rows})
+    write(arguments.json, machine, {"track": track.name, "seconds": round(track.seconds, 2), "rows": rows})
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ import torch
 
 from benchmarks.machine import RESULTS, write
 from benchmarks.zoo import train
+from rtsep.bench.machine import describe
 from rtsep.spec import STEMS
 from rtsep.training.config import load_config
 
@@ -44,6 +45,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("runs/hybrid"))
     parser.add_argument("--json", type=Path, default=RESULTS / "hybrid_encoders.json")
     arguments = parser.parse_args()
+    machine = describe()
     torch.set_num_threads(1)
     base = load_config(ROOT / "configs" / "zoo" / "conv-tasnet-offline.toml")
     rows = {}
@@ -59,7 +61,7 @@ def main() -> None:
         )
         rows[name] = train(config, arguments.start, arguments.seconds, arguments.output)
         # Anew with every row: the whole takes a while.
-        write(arguments.json, {"sample_rate": RATE, "steps": arguments.steps, "rows": rows})
+        write(arguments.json, machine, {"sample_rate": RATE, "steps": arguments.steps, "rows": rows})
         print(line(name, rows[name]), flush=True)
 
 

@@ -26,6 +26,7 @@ from rich.table import Table
 from torch.utils.data import DataLoader, Dataset
 
 from benchmarks.machine import RESULTS, write
+from rtsep.bench.machine import describe
 from rtsep.separators.registry import find
 from rtsep.spec import STEMS
 from rtsep.training.batches import Batches, one_thread
@@ -128,13 +129,14 @@ def main() -> None:
         "--json", type=Path, default=RESULTS / "loader_rate.json", help="where the figures go"
     )
     arguments = parser.parse_args()
+    machine = describe()
     with tempfile.TemporaryDirectory() as folder:
         config = load_config(arguments.config) if arguments.config else own_corpus(Path(folder))
         if arguments.batch:
             optimiser = config.optimiser.model_copy(update={"batch": arguments.batch})
             config = config.model_copy(update={"optimiser": optimiser})
         figures = run(config, arguments.workers, arguments.seconds, arguments.mixing_only)
-    write(arguments.json, {"config": arguments.config.name if arguments.config else None, **figures})
+    write(arguments.json, machine, {"config": arguments.config.name if arguments.config else None, **figures})
 
 
 def run(config: TrainConfig, workers: list[int] | None, seconds: float, mixing_only: bool) -> dict[str, Any]:

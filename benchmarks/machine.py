@@ -6,13 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from rtsep.bench.machine import describe
-
 RESULTS = Path(__file__).parent / "results"
 
 
-def write(path: Path, figures: dict[str, Any]) -> None:
-    """Write a result, with the machine it was taken on."""
+def write(path: Path, machine: dict[str, Any], figures: dict[str, Any]) -> None:
+    """Write a result and the machine it was taken on, as `rtsep.bench.machine.describe` told it before."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"machine": describe(), **figures}, indent=2) + "\n", encoding="utf-8")
+    path.write_text(json.dumps({"machine": machine, **figures}, indent=2) + "\n", encoding="utf-8")
     print(f"written to {path}")

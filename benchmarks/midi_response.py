@@ -21,6 +21,7 @@ import numpy as np
 
 from benchmarks.machine import RESULTS, write
 from benchmarks.models import add_model_argument, open_model
+from rtsep.bench.machine import describe
 from tests.jack_server import JackServer
 from tests.midi.response import measure
 
@@ -32,6 +33,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--turns", type=int, default=100, help="messages")
     parser.add_argument("--json", type=Path, default=RESULTS / "midi_response.json")
     arguments = parser.parse_args(argv)
+    machine = describe()
     with (
         open_model(arguments.model) as package,
         JackServer("midi-response", rate=44100, period=arguments.period) as server,
@@ -57,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "figures": figures,
         "responses": [asdict(response) for response in responses],
     }
-    write(arguments.json, document)
+    write(arguments.json, machine, document)
 
 
 if __name__ == "__main__":

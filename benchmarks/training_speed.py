@@ -20,6 +20,7 @@ import torch
 
 from benchmarks.loader_rate import own_corpus
 from benchmarks.machine import RESULTS, write
+from rtsep.bench.machine import describe
 from rtsep.spec import UsageError
 from rtsep.training.batches import Batches
 from rtsep.training.config import TrainConfig, load_config
@@ -85,6 +86,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, help="examples a batch, in place of the file's")
     parser.add_argument("--json", type=Path, default=RESULTS / "training_speed.json")
     arguments = parser.parse_args()
+    machine = describe()
     with tempfile.TemporaryDirectory() as folder:
         if arguments.config:
             config = load_config(arguments.config)
@@ -111,6 +113,7 @@ def main() -> None:
             print(row)
     write(
         arguments.json,
+        machine,
         {
             "config": arguments.config.name if arguments.config else None,
             "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,

@@ -25,6 +25,7 @@ import rtsep
 from benchmarks.machine import RESULTS, write
 from benchmarks.pareto import read_models
 from benchmarks.zoo import cut, losses
+from rtsep.bench.machine import describe
 from rtsep.evaluation.bsseval import RATIOS, bsseval, on_16_bits
 from rtsep.evaluation.oracles import irm
 from rtsep.separators.network import CausalNetwork
@@ -57,6 +58,7 @@ def main() -> None:
     )
     parser.add_argument("--json", type=Path, default=RESULTS / "zoo.json")
     arguments = parser.parse_args()
+    machine = describe()
     torch.set_num_threads(1)
     _, tracks = load_training(load_config(arguments.configs[0]).data, RATE)
     excerpt = cut(tracks[0], round(arguments.start * RATE), round(arguments.seconds * RATE))
@@ -76,7 +78,7 @@ def main() -> None:
         rows.append(score_run(config, excerpt, arguments.bss))
         print(line(rows[-1]), flush=True)
     settings = {"start": arguments.start, "seconds": arguments.seconds}
-    write(arguments.json, {**settings, "rows": rows})
+    write(arguments.json, machine, {**settings, "rows": rows})
     print(*table(rows), sep="\n")
     if arguments.bss:
         print("", *bss_table(rows), sep="\n")

@@ -1,4 +1,4 @@
-"""Latency against quality: every model there is, oracles beside them, on one root of tracks.
+"""Latency against quality: every model there is, oracles beside them, on roots of tracks.
 
 Speed and memory of each model come from a process of its own on one core; scores from the scorer that
 `rtsep eval` uses, the same for all.
@@ -8,18 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from rtsep.bench import counting, pictures
+from rtsep.bench.machine import describe
 from rtsep.bench.probe import ask
 from rtsep.bench.record import Result, Tracked
 from rtsep.evaluation.aggregate import Medians, decibels, medians
 from rtsep.evaluation.campaign import Settings, evaluate
 from rtsep.evaluation.systems import Model, System, open_oracle
-from rtsep.evaluation.tracks import ACCOMPANIMENT, find_tracks
+from rtsep.evaluation.tracks import ACCOMPANIMENT, EXCERPT, TrackSource, find_tracks
 from rtsep.separators.registry import AnyPackage, ModelPackage, OfflinePackage, available, find_any
 from rtsep.spec import RtsepError, UsageError
 
@@ -27,12 +29,13 @@ HOPS, SHORT_HOPS = 3000, 60
 OFFLINE_SECONDS, SHORT_OFFLINE_SECONDS = 10.0, 1.0
 SHORT_SECONDS = 2.0
 ORACLES = ("irm2",)
+ROOTS = (EXCERPT,)
 Say = Callable[[str], None]
 
 
 def run(
     models: Sequence[str],
-    root: str | Path,
+    roots: Sequence[str | Path],
     *,
     oracles: Sequence[str] = ORACLES,
     seconds: float | None = None,
@@ -45,7 +48,7 @@ def run(
     Args:
         models: names or folders; if none is given, all that are installed. Built-in methods, which have no
             weights and stems of their own kinds, are measured when they are named.
-        root: as `rtsep.evaluation.tracks.find_tracks` takes it.
+        roots: each as `rtsep.evaluation.tracks.find_tracks` takes it; the tracks of all count alike.
         oracles: as `rtsep.evaluation.systems.open_oracle` takes them.
         seconds: of every track, from its start; None for all.
         hops: steps to time.
@@ -58,7 +61,8 @@ def run(
     packages: list[AnyPackage] = [find_any(name) for name in models] or installed()
     if not packages:
         raise UsageError("there are no models: see 'rtsep models'")
-    sources = find_tracks(root)
+    sources, where = songs(roots)
+    machine = describe()
     notes: list[str] = []
     rows: list[dict[str, Any]] = []
     with ExitStack() as opened:
@@ -82,14 +86,16 @@ def run(
     for row in rows:
         row |= _scores(scores[row["name"]])
     baseline = _scores(scores["mixture"])
-    where = ", ".join(source.name for source in sources) if len(sources) < 3 else f"{len(sources)} tracks"
     result = Result(
         "pareto",
         short,
         {"models": [package.name for package in packages], "root": where, "seconds": seconds, "hops": hops},
-        {"mixture": baseline, "rows": rows},
+        {"tracks": [source.name for source in sources], "mixture": baseline, "rows": rows},
+        machine,
         notes=notes,
     )
+    if all(row["damage"] is None or row["damage"] != row["damage"] for row in rows):
+        notes.append(f"{where}: somebody sings in every second, so that there is no damage to measure")
     result.tables.append((f"Latency, cost and quality on {where}", COLUMNS, [_cells(row) for row in rows]))
     for row in rows:
         if row["sdr_mean"] is not None:
@@ -100,6 +106,24 @@ def run(
             result.tracked.append(Tracked(f"{row['name']}: memory", row["peak_mb"], "MB"))
     result.figure = pictures.pareto(rows, where)
     return result
+
+
+def songs(roots: Sequence[str | Path]) -> tuple[list[TrackSource], str]:
+    """The tracks of all roots, and what to call them together: the names of the roots, not their places."""
+    names, sources = [], []
+    for root in roots:
+        found = find_tracks(root)
+        name = found[0].name if str(root) == EXCERPT else _name(Path(root))
+        names.append(name)
+        # Two roots may have a song each of one name.
+        sources += [replace(one, name=f"{name}/{one.name}") for one in found] if len(roots) > 1 else found
+    return sources, ", ".join(names)
+
+
+def _name(root: Path) -> str:
+    """A root as results call it: where somebody's folders lie is no part of them."""
+    told = root.is_absolute() or ".." in root.parts
+    return root.resolve().name if told else root.as_posix()
 
 
 def installed() -> list[AnyPackage]:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from rtsep.bench import callbacks, pictures
+from rtsep.bench.machine import describe
 from rtsep.bench.probe import ask
 from rtsep.bench.record import Result, Tracked
 from rtsep.separators.registry import DEFAULT_MODEL, find
@@ -26,7 +27,7 @@ Say = Callable[[str], None]
 PEERS: dict[str, tuple[str, str]] = {
     "HS-TasNet small, rtsep's, random weights": ("torch", "hs_tasnet_small"),
     "HS-TasNet, rtsep's, random weights": ("torch", "hs_tasnet_full"),
-    "HS-TasNet of PyPI, random weights": ("hs_tasnet", "hs_tasnet_pypi"),
+    "HS-TasNet small, of PyPI, random weights": ("hs_tasnet", "hs_tasnet_pypi"),
     "openunmix (umxhq's sizes), random weights": ("openunmix", "openunmix"),
     "demucs (HTDemucs), random weights": ("demucs", "demucs"),
 }
@@ -56,6 +57,7 @@ def run(
     """
     rows: list[dict[str, Any]] = []
     notes: list[str] = []
+    machine = describe()
     for name in models:
         package = find(name)
         say(package.name)
@@ -84,6 +86,7 @@ def run(
         short,
         {**settings, "hops": hops, "seconds": seconds},
         {"rows": rows, "callbacks": heard},
+        machine,
         notes=notes,
     )
     cells = [
@@ -108,7 +111,8 @@ def run(
         )
     )
     result.tracked = [
-        Tracked(f"{row['name']}: cost to the first", row["ratio"], "ratio", "higher") for row in rows[1:]
+        Tracked(f"{row['name']}: cost to that of {rows[0]['name']}", row["ratio"], "ratio", "higher")
+        for row in rows[1:]
     ]
     result.figure = pictures.bars(
         [(row["name"], row["ratio"]) for row in rows],

@@ -25,19 +25,28 @@ BLOCK = 128
 _TIMEOUT_SECONDS = 1800.0
 
 
+def environment() -> dict[str, str]:
+    """This process's, in which this very package is found."""
+    package = str(Path(__file__).parents[2])
+    paths = [package, *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    return os.environ | {"PYTHONPATH": os.pathsep.join(p for p in paths if p)}
+
+
 def ask(task: str, **request: Any) -> dict[str, Any]:
     """Run a task below in a fresh interpreter.
 
     Raises:
         RtsepError: with its last line, when it fails.
     """
-    package = str(Path(__file__).parents[2])
-    paths = [package, *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
-    environment = os.environ | ONE_THREAD | {"PYTHONPATH": os.pathsep.join(p for p in paths if p)}
     command = [sys.executable, "-m", "rtsep.bench.probe", task, json.dumps(request)]
     try:
         done = subprocess.run(
-            command, env=environment, capture_output=True, text=True, check=False, timeout=_TIMEOUT_SECONDS
+            command,
+            env=environment() | ONE_THREAD,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=_TIMEOUT_SECONDS,
         )
     except subprocess.TimeoutExpired:
         raise RtsepError(f"measuring {request} took longer than {_TIMEOUT_SECONDS:.0f} s") from None
@@ -118,12 +127,15 @@ def peaks(weight_bytes: int, repeats: int) -> dict[str, Any]:
 
 
 TASKS: dict[str, Callable[..., dict[str, Any]]] = {"causal": causal, "offline": offline, "peaks": peaks}
-PEER = "peer:"
+PEER, FILES = "peer:", "files:"
+"""Before the name of a task in `rtsep.bench.peer_tasks`: a peer's steps, and a peer on files."""
 
 
 def _peer(task: str, request: dict[str, Any]) -> dict[str, Any]:
     from rtsep.bench import peer_tasks
 
+    if task.startswith(FILES):
+        return peer_tasks.run_files(task.removeprefix(FILES), **request)
     return peer_tasks.run(task.removeprefix(PEER), **request)
 
 
@@ -131,7 +143,7 @@ def main() -> None:
     """Run the task that the command line names and print what it found."""
     task, request = sys.argv[1], json.loads(sys.argv[2])
     try:
-        found = _peer(task, request) if task.startswith(PEER) else TASKS[task](**request)
+        found = _peer(task, request) if task.startswith((PEER, FILES)) else TASKS[task](**request)
     except RtsepError as error:
         sys.exit(str(error))
     print(json.dumps(found))

@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from rtsep.bench.machine import describe
 from rtsep.spec import UsageError
 
 if TYPE_CHECKING:
@@ -43,26 +42,27 @@ class Result:
     Attributes:
         bench: its name.
         short: whether it was the short form, whose figures are not compared with the long form's.
-        settings: what was asked for; runs with other settings are not compared either.
+        settings: what was asked for. What was measured side by side is a list, and its entries are in the
+            names of what is tracked; runs in which another setting differs are not compared.
         figures: everything measured, plain data.
+        machine: `machine.describe`, from before anything was measured.
         tracked: what history watches of it.
         tables: for people: title, columns, rows of texts.
         notes: lines for people.
         figure: the picture, if there is one.
         held: whether the benchmark's bar was met; None where it has none.
-        machine: see `machine.describe`.
     """
 
     bench: str
     short: bool
     settings: dict[str, Any]
     figures: dict[str, Any]
+    machine: dict[str, Any]
     tracked: list[Tracked] = field(default_factory=list)
     tables: list[tuple[str, Sequence[str], Sequence[Sequence[str]]]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     figure: Figure | None = None
     held: bool | None = None
-    machine: dict[str, Any] = field(default_factory=describe)
 
     def as_json(self) -> dict[str, Any]:
         """All that is kept of it; a figure that is not a number becomes None."""

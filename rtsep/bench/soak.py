@@ -14,13 +14,16 @@ from typing import Any, NamedTuple
 from rtsep.backends.choices import DEFAULT_BACKEND
 from rtsep.bench import pictures
 from rtsep.bench.hop_figures import hop_figures
+from rtsep.bench.machine import describe
 from rtsep.bench.record import Result, Tracked
-from rtsep.bench.witness import Stop, Witness
+from rtsep.bench.witness import Seen, Stop, Witness
 from rtsep.engine.options import EngineOptions
 from rtsep.engine.process import ProcessEngine
 from rtsep.separators.registry import find
 from rtsep.spec import DeviceError, UsageError
 
+MINUTES, SHORT_MINUTES = 30.0, 0.03
+DECKS = 2
 SETTLED_SECONDS = 20.0
 """From here on memory must not grow: libraries have made what they make on first use."""
 LOOK_SECONDS = 0.25
@@ -65,9 +68,9 @@ def run(
     block: int = 128,
     backend: str = DEFAULT_BACKEND,
     threads: int = 1,
-    decks: int = 1,
+    decks: int = DECKS,
     short: bool = False,
-    progress: Callable[[float], None] = lambda seconds: None,
+    progress: Callable[[float, int], None] = lambda seconds, late_hops: None,
 ) -> Result:
     """Run the engine for so many minutes.
 
@@ -77,7 +80,7 @@ def run(
         block: frames that the driver hands over at once.
         backend, threads, decks: as the engine's options.
         short: whether this is the short form.
-        progress: told the seconds that are done.
+        progress: told the seconds that are done, and the late hops so far.
 
     Returns:
         With `held` True if no hop was late, nothing underran and no input was jumped over.
@@ -90,7 +93,7 @@ def run(
         import psutil
     except ModuleNotFoundError:
         raise UsageError("a soak watches memory with psutil: pip install 'rtsep[bench]'") from None
-    package = find(model)
+    package, machine = find(model), describe()
     options = EngineOptions(
         model=str(package.root), backend=backend, threads=threads, audio="null", block=block, decks=decks
     )
@@ -121,7 +124,7 @@ def run(
             turn += 1
             if elapsed >= min(SETTLED_SECONDS, seconds / 2.0):
                 resident.append(process.memory_info().rss / 1e6)
-            progress(elapsed)
+            progress(elapsed, last.late_hops)
         told = engine.telemetry()
         counts = engine.board.hop_times.counts().tolist()
     figures: dict[str, Any] = {
@@ -147,29 +150,48 @@ def run(
         }
     held = told.late_hops == told.underruns == told.jumps == 0
     settings = {"model": package.name, "minutes": minutes, "block": block, "backend": backend}
-    result = Result("soak", short, {**settings, "threads": threads, "decks": decks}, {**figures}, held=held)
+    settings |= {"threads": threads, "decks": decks}
+    result = Result("soak", short, settings, {**figures}, machine, held=held)
     rows = [(k, f"{v:.3f}" if isinstance(v, float) else str(v)) for k, v in figures.items()]
     result.tables.append((f"soak: {package.name}, blocks of {block}", ("", ""), rows))
     counted = f"{told.late_hops} late hops, {told.underruns} underruns, {told.jumps} jumps"
     length = f"{told.hops} hops in {told.seconds / 60.0:.1f} minutes"
     result.notes.append(f"{counted} in {length}: {'held' if held else 'NOT held'}")
-    if seen is not None and seen.longer(hop):
-        who = "the machine itself" if seen.realtime else "the machine itself, or another program,"
-        result.notes.append(
-            f"{who} held up a process that does nothing {len(seen.longer(hop))} times for longer than a hop,"
-            f" at worst {seen.longest_ms:.1f} ms"
-        )
-    if seen is not None and not held:
-        result.notes.append(
-            f"while no processor stood still for {1e3 * limit:.1f} ms, what a hop (p99) leaves of its time:"
-            f" {late_alone} late hops, {underruns_alone} underruns"
-        )
+    if seen is not None:
+        result.notes += _reasons(seen, hop, None if held else (limit, late_alone, underruns_alone))
     result.tracked = [
         Tracked(f"{package.name}: late hops", float(told.late_hops), "count"),
         Tracked(f"{package.name}: underruns", float(told.underruns), "count"),
         Tracked(f"{package.name}: hop p50 of the deadline", told.hop_p50 / told.deadline, "share"),
+        Tracked(f"{package.name}: hop p99 of the deadline", told.hop_p99 / told.deadline, "share"),
     ]
     result.figures["counts"] = counts
     row = {**figures, "label": package.name, "counts": counts}
     result.figure = pictures.histograms([row], f"soak, {told.seconds / 60.0:.1f} minutes")
     return result
+
+
+def _reasons(seen: Seen, hop: float, left: tuple[float, int, int] | None) -> list[str]:
+    """What the machine did meanwhile.
+
+    Args:
+        seen: by the witness.
+        hop: seconds.
+        left: if something went wrong: from how many seconds on a stop may have been the reason, and the late
+            hops and underruns without one.
+    """
+    notes = []
+    if seen.longer(hop):
+        who = "the machine itself" if seen.realtime else "the machine itself, or another program,"
+        notes.append(
+            f"{who} held up a process that does nothing {len(seen.longer(hop))} times for longer than a hop,"
+            f" at worst {seen.longest_ms:.1f} ms"
+        )
+    if left is not None:
+        limit, late_hops, underruns = left
+        who = "" if seen.realtime else ", by the machine or by another program,"
+        notes.append(
+            f"while no processor was held up{who} for {1e3 * limit:.1f} ms, what a hop (p99) leaves of its"
+            f" time: {late_hops} late hops, {underruns} underruns"
+        )
+    return notes

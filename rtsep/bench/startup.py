@@ -13,11 +13,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from pathlib import Path
 from statistics import median
 from typing import Any
 
 from rtsep.bench import pictures
+from rtsep.bench.machine import describe
+from rtsep.bench.probe import environment
 from rtsep.bench.record import Result, Tracked
 from rtsep.separators.registry import find
 from rtsep.spec import RtsepError
@@ -67,14 +68,14 @@ def run(model: str, runs: int = RUNS, *, cold: bool = True, short: bool = False)
     Raises:
         RtsepError: when the command fails.
     """
-    package = find(model)
+    package, machine = find(model), describe()
     figures: dict[str, Any] = {"cold_s": None}
     with tempfile.TemporaryDirectory(prefix="rtsep-startup-") as cache:
-        environment = {"NUMBA_CACHE_DIR": cache} if cold else {}
+        more = {"NUMBA_CACHE_DIR": cache} if cold else {}
         if cold:
-            figures["cold_s"] = first_sound(str(package.root), environment)
+            figures["cold_s"] = first_sound(str(package.root), more)
         before = _cpu_of_children()
-        figures["warm_s"] = [first_sound(str(package.root), environment) for _ in range(runs)]
+        figures["warm_s"] = [first_sound(str(package.root), more) for _ in range(runs)]
         figures["cpu_s"] = (_cpu_of_children() - before) / runs
     modules = MODULES[::2] if short else MODULES
     figures["imports_ms"] = {module: import_time(module, runs) for module in modules}
@@ -84,6 +85,7 @@ def run(model: str, runs: int = RUNS, *, cold: bool = True, short: bool = False)
         short,
         {"model": package.name, "runs": runs, "cold": cold},
         figures,
+        machine,
         held=warm < BAR_SECONDS,
     )
     rows = [("rtsep live, warm: median", f"{warm:.2f} s"), ("slowest", f"{max(figures['warm_s']):.2f} s")]
@@ -101,12 +103,12 @@ def run(model: str, runs: int = RUNS, *, cold: bool = True, short: bool = False)
     return result
 
 
-def first_sound(model: str, environment: dict[str, str]) -> float:
+def first_sound(model: str, more: dict[str, str]) -> float:
     """Seconds from starting the process until the driver first called the engine back."""
     began = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, model],
-        env=_environment() | environment,
+        env=environment() | more,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -131,13 +133,7 @@ def import_time(module: str, runs: int) -> float:
     taken = []
     for _ in range(runs):
         done = subprocess.run(
-            [sys.executable, "-c", program], env=_environment(), capture_output=True, text=True, check=True
+            [sys.executable, "-c", program], env=environment(), capture_output=True, text=True, check=True
         )
         taken.append(1e3 * float(done.stdout))
     return median(taken)
-
-
-def _environment() -> dict[str, str]:
-    package = str(Path(__file__).parents[2])
-    paths = [package, *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
-    return os.environ | {"PYTHONPATH": os.pathsep.join(path for path in paths if path)}

@@ -27,7 +27,7 @@ def test_what_it_saw_comes_back_with_its_times() -> None:
     with Witness(limit=0.0) as watching:
         time.sleep(0.3)
     seen = watching.seen
-    assert seen is not None and len(seen.stops) > 10
+    assert seen is not None and seen.stops
     assert all(begun < stop.ended < time.monotonic() and stop.seconds > 0.0 for stop in seen.stops)
     assert list(seen.stops) == sorted(seen.stops)
     assert 1e3 * max(stop.seconds for stop in seen.stops) == pytest.approx(seen.longest_ms)
