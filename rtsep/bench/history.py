@@ -27,6 +27,7 @@ class Trend:
 
     Attributes:
         bench, name, unit, better: see `rtsep.bench.record.Tracked`.
+        short: whether it is of the short form.
         values: of comparable runs, the oldest first.
         change: of the last run against those before: a share, or dB; positive is worse; None without runs
             that it can be compared with.
@@ -35,6 +36,7 @@ class Trend:
     """
 
     bench: str
+    short: bool
     name: str
     unit: str
     better: str
@@ -64,19 +66,27 @@ def read(file: Path) -> list[dict[str, Any]]:
 
 
 def trends(runs: list[dict[str, Any]], threshold: float = THRESHOLD) -> list[Trend]:
-    """How the figures of the last run stand beside those of comparable ones.
+    """How the figures of the last run of each form, long and short, stand beside those of comparable ones.
 
-    Comparable are runs of the same form and settings. Ratios hold between machines; times, sizes and counts
-    are compared with runs on the same machine only, times and counts neither with nor of one that was busy.
+    A figure is compared with those of its name in runs of the same form, in which the same was asked for: how
+    long, on what. Ratios hold between machines; times, sizes and counts are compared with runs on the same
+    machine only, times and counts neither with nor of one that was busy.
 
     Args:
         runs: of one benchmark, the oldest first.
         threshold: share beyond which worse is a regression.
     """
-    if not runs:
-        return []
-    last = runs[-1]
-    before = [r for r in runs[:-1] if (r["short"], r["settings"]) == (last["short"], last["settings"])]
+    found = []
+    for short in (False, True):
+        of_form = [run for run in runs if run["short"] is short]
+        if of_form:
+            found += _judged(of_form[-1], of_form[:-1], threshold)
+    return found
+
+
+def _judged(last: dict[str, Any], earlier: list[dict[str, Any]], threshold: float) -> list[Trend]:
+    """The figures of one run beside those of earlier ones of its form."""
+    before = [run for run in earlier if _asked(run) == _asked(last)]
     found = []
     for figure in last["tracked"]:
         absolute, timed = figure["unit"] not in {"ratio", "dB"}, figure["unit"] in TIMED
@@ -101,6 +111,7 @@ def trends(runs: list[dict[str, Any]], threshold: float = THRESHOLD) -> list[Tre
         found.append(
             Trend(
                 last["bench"],
+                last["short"],
                 figure["name"],
                 figure["unit"],
                 figure["better"],
@@ -111,6 +122,14 @@ def trends(runs: list[dict[str, Any]], threshold: float = THRESHOLD) -> list[Tre
             )
         )
     return found
+
+
+def _asked(run: dict[str, Any]) -> dict[str, Any]:
+    """A run's settings without lists: of what was measured side by side, each figure's name says which it is.
+
+    A model more must not cut off what is known of the others.
+    """
+    return {key: value for key, value in run["settings"].items() if not isinstance(value, list)}
 
 
 def _value(run: dict[str, Any], name: str) -> float | None:

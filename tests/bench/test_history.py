@@ -64,11 +64,37 @@ def test_what_counts_as_a_regression(
     assert trend.values[-1] == runs[-1]["tracked"][0]["value"]
 
 
-@pytest.mark.parametrize("other", [{"short": True}, {"settings": {"model": "fast"}}])
-def test_only_runs_alike_are_compared(other: dict[str, Any]) -> None:
+def test_runs_that_were_asked_for_something_else_are_not_compared() -> None:
     first, last = history("ratio", (1.0, QUIET), (9.0, QUIET))
-    (trend,) = trends([first | other, last])
+    (trend,) = trends([first | {"settings": {"model": "fast"}}, last])
     assert (trend.change, trend.regressed, trend.remark) == (None, False, "nothing to compare it with")
+
+
+def test_a_model_more_cuts_nothing_off() -> None:
+    first, last = history("ratio", (1.0, QUIET), (9.0, QUIET))
+    first["settings"], last["settings"] = {"models": ["a"], "hops": 9}, {"models": ["a", "b"], "hops": 9}
+    last["tracked"].append({"name": "y", "value": 1.0, "unit": "ratio", "better": "lower"})
+    known, new = trends([first, last])
+    assert known.regressed and known.change == 8.0
+    assert (new.name, new.change, new.remark) == ("y", None, "nothing to compare it with")
+
+
+def test_each_form_is_judged_by_its_own_last_run() -> None:
+    runs = history("ratio", (1.0, QUIET), (9.0, QUIET), (5.0, QUIET), (5.0, QUIET))
+    for run in runs[2:]:
+        run["short"] = True
+    long, short = trends(runs)
+    assert (long.short, long.values, long.regressed) == (False, (1.0, 9.0), True)
+    assert (short.short, short.values, short.regressed) == (True, (5.0, 5.0), False)
+
+
+def test_two_machines_of_one_kind_are_two() -> None:
+    here, there = QUIET | {"host": "a"}, QUIET | {"host": "b"}
+    assert trends(history("ms", (1.0, there), (9.0, here)))[0].change is None
+    assert trends(history("ms", (1.0, here), (9.0, here)))[0].regressed
+    # Older lines do not say which machine they are from: only their like stands beside them.
+    assert trends(history("ms", (1.0, QUIET), (9.0, here)))[0].change is None
+    assert trends(history("ms", (1.0, QUIET), (9.0, QUIET | {"host": None})))[0].regressed
 
 
 def test_the_threshold_is_the_callers() -> None:
@@ -79,7 +105,12 @@ def test_the_threshold_is_the_callers() -> None:
 
 def test_what_is_kept_can_be_read_again(tmp_path: Path) -> None:
     result = Result(
-        "floor", False, {"model": "live"}, {"rows": [1.0, math.nan]}, [Tracked("x", 2.0, "ratio")]
+        "floor",
+        False,
+        {"model": "live"},
+        {"rows": [1.0, math.nan]},
+        QUIET,
+        [Tracked("x", 2.0, "ratio")],
     )
     for _ in range(2):
         written = keep(result, tmp_path)
@@ -87,13 +118,11 @@ def test_what_is_kept_can_be_read_again(tmp_path: Path) -> None:
     data = json.loads(written[0].read_text())
     # What is not a number would not be JSON.
     assert data["figures"]["rows"] == [1.0, None]
-    assert {"processor", "cores", "load_average", "busy", "date", "version", "commit"} <= data[
-        "machine"
-    ].keys()
+    assert data["machine"] == QUIET
     runs = read(history_of(tmp_path, "floor"))
     assert [run["tracked"][0]["value"] for run in runs] == [2.0, 2.0]
     assert "figures" not in runs[0] and trends(runs)[0].change == 0.0
-    assert keep(Result("floor", True, {}, {}), tmp_path)[0].name == "floor-short.json"
+    assert keep(Result("floor", True, {}, {}, QUIET), tmp_path)[0].name == "floor-short.json"
 
 
 def test_a_damaged_history_is_named(tmp_path: Path) -> None:
