@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import soundfile
 import torch
 
 from rtsep.bench.memory import peak_megabytes
@@ -16,6 +18,9 @@ from rtsep.separators.catalogue import build
 from rtsep.spec import BackendError
 
 RATE = 44100
+DEMUCS_SECONDS = 7.8
+"""The pieces in which HTDemucs was trained, and takes a song."""
+STEMS = ("drums", "bass", "other", "vocals")
 
 
 def _prepare() -> None:
@@ -72,23 +77,31 @@ def hs_tasnet_pypi(hops: int, seconds: float) -> dict[str, Any]:
 
 
 def openunmix(hops: int, seconds: float) -> dict[str, Any]:
-    """The openunmix package: four networks of umxhq's sizes, and one Wiener iteration."""
-    load_torchaudio()
-    model = importlib.import_module("openunmix.model")
-    networks = {
-        stem: model.OpenUnmix(nb_bins=2049, nb_channels=2, hidden_size=512, max_bin=1487)
-        for stem in ("vocals", "drums", "bass", "other")
-    }
-    separator = model.Separator(networks, niter=1, residual=False, sample_rate=RATE, n_fft=4096, n_hop=1024)
-    return _whole(separator.eval(), seconds)
+    """The openunmix package, on a piece."""
+    return _whole(_openunmix(), seconds)
 
 
 def demucs(hops: int, seconds: float) -> dict[str, Any]:
-    """The demucs package: HTDemucs of its published sizes."""
+    """The demucs package, on a piece."""
+    return _whole(_htdemucs(seconds), seconds)
+
+
+def _openunmix() -> Any:
+    """Four networks of umxhq's sizes, and one Wiener iteration."""
+    load_torchaudio()
+    model = importlib.import_module("openunmix.model")
+    networks = {
+        stem: model.OpenUnmix(nb_bins=2049, nb_channels=2, hidden_size=512, max_bin=1487) for stem in STEMS
+    }
+    separator = model.Separator(networks, niter=1, residual=False, sample_rate=RATE, n_fft=4096, n_hop=1024)
+    return separator.eval()
+
+
+def _htdemucs(seconds: float) -> Any:
+    """HTDemucs of its published sizes, for pieces of so many seconds."""
     load_torchaudio()
     model = importlib.import_module("demucs.htdemucs")
-    network = model.HTDemucs(sources=["drums", "bass", "other", "vocals"], samplerate=RATE, segment=seconds)
-    return _whole(network.eval(), seconds)
+    return model.HTDemucs(sources=list(STEMS), samplerate=RATE, segment=seconds).eval()
 
 
 @torch.inference_mode()
@@ -109,6 +122,41 @@ TASKS: dict[str, Callable[[int, float], dict[str, Any]]] = {
 }
 
 
+def openunmix_songs(seconds: float) -> Callable[[torch.Tensor], torch.Tensor]:
+    """The openunmix package takes songs whole, however long they are."""
+    return _openunmix()  # type: ignore[no-any-return]
+
+
+def demucs_songs(seconds: float) -> Callable[[torch.Tensor], torch.Tensor]:
+    """The demucs package takes songs once, in pieces that overlap by a quarter; short ones in one piece."""
+    network = _htdemucs(min(seconds, DEMUCS_SECONDS))
+    apply = importlib.import_module("demucs.apply").apply_model
+    return lambda song: apply(network, song, shifts=0, split=True, overlap=0.25)  # type: ignore[no-any-return]
+
+
+FILE_TASKS: dict[str, Callable[[float], Callable[[torch.Tensor], torch.Tensor]]] = {
+    "openunmix": openunmix_songs,
+    "demucs": demucs_songs,
+}
+"""For songs of so many seconds: what makes (1, stems, channels, frames) of (1, channels, frames)."""
+
+
+@torch.inference_mode()
+def separate_folder(task: str, songs: str, output: str, threads: int) -> None:
+    """Every song of a folder, from file to files."""
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    files = sorted(Path(songs).iterdir())
+    network = FILE_TASKS[task](max(soundfile.info(file).duration for file in files))
+    for file in files:
+        sound, rate = soundfile.read(file, dtype="float32", always_2d=True)
+        stems = network(torch.from_numpy(sound.T.copy())[None])[0]
+        folder = Path(output) / file.stem
+        folder.mkdir(parents=True)
+        for name, stem in zip(STEMS, stems, strict=True):
+            soundfile.write(folder / f"{name}.wav", stem.numpy().T, rate, "FLOAT")
+
+
 def run(task: str, hops: int, seconds: float) -> dict[str, Any]:
     """Run one of them.
 
@@ -119,3 +167,16 @@ def run(task: str, hops: int, seconds: float) -> dict[str, Any]:
         return TASKS[task](hops, seconds)
     except Exception as error:  # not our code: any failure of it is a line, not a traceback
         raise BackendError(f"{type(error).__name__}: {error}") from None
+
+
+def run_files(task: str, songs: str, output: str, threads: int) -> dict[str, Any]:
+    """Run one of them on files.
+
+    Raises:
+        BackendError: as `run`.
+    """
+    try:
+        separate_folder(task, songs, output, threads)
+    except Exception as error:  # as above
+        raise BackendError(f"{type(error).__name__}: {error}") from None
+    return {}
