@@ -14,7 +14,7 @@ from rtsep.backends.choices import BACKENDS, DEFAULT_BACKEND
 from rtsep.cli.errors import report
 from rtsep.cli.progress import AudioProgress, clock
 from rtsep.cli.separate import SomeFilesFailed, find_songs
-from rtsep.spec import BackendError, RtsepError, UsageError
+from rtsep.spec import AudioFileError, BackendError, RtsepError, UsageError
 
 
 def distill(
@@ -59,6 +59,8 @@ def distill(
     """
     if least is not None and not math.isfinite(least):
         raise UsageError(f"--least {least:g}: must be a finite number of dB")
+    if output.exists() and not output.is_dir():
+        raise AudioFileError(f"{output}: is in the way: a file, where a folder is to be")
     if bass_from_other and (once or least is not None):
         raise UsageError("--bass-from-other hears a stem once: --least and --once are not for it")
     try:

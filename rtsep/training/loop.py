@@ -238,7 +238,8 @@ class Trainer:
             if self.left_out >= min(MOST_LEFT_OUT, (o.steps + 1) // 2):
                 raise ModelError(
                     f"nothing is learnt any more: up to step {self.step} the gradients of {self.left_out}"
-                    " steps in a row were not finite; begin anew with a lower [optimiser] learning_rate"
+                    " steps in a row were not finite; begin anew, under another name, with a lower"
+                    " [optimiser] learning_rate"
                 )
             due = bool(validation) and self._validates()
             if due or self.step % o.checkpoint_every == 0:
