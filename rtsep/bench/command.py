@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from os import times
+from typing import Any
 
 from rtsep.spec import RtsepError, UsageError
 
@@ -58,7 +59,7 @@ def run(command: Sequence[str], environment: dict[str, str]) -> Took:
     return Took(taken, spent, peak / 1e6)
 
 
-def _resident(process) -> int:  # type: ignore[no-untyped-def]
+def _resident(process: Any) -> int:
     """Bytes of a process and its children, as far as they are still there."""
     import psutil
 

@@ -110,9 +110,16 @@ def run(
             [(r["name"], str(r["blocks"]), str(r["missed"]), f"{100.0 * r['share']:.1f} %") for r in heard],
         )
     )
+    # What another separator costs more is ours to gain; what another of ours costs more is not.
     result.tracked = [
-        Tracked(f"{row['name']}: cost to that of {rows[0]['name']}", row["ratio"], "ratio", "higher")
-        for row in rows[1:]
+        Tracked(
+            f"{row['name']}: cost to that of {rows[0]['name']}",
+            row["ratio"],
+            "ratio",
+            "lower" if number < len(models) else "higher",
+        )
+        for number, row in enumerate(rows)
+        if number
     ]
     result.figure = pictures.bars(
         [(row["name"], row["ratio"]) for row in rows],

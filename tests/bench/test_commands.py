@@ -238,6 +238,7 @@ def test_peers(everything: Path) -> None:
     data = kept(everything, "peers")
     ours, _, theirs = data["figures"]["rows"]
     assert ours["ratio"] == 1.0 and theirs["ratio"] == pytest.approx(theirs["rtf_p10"] / ours["rtf_p10"])
+    assert [one["better"] for one in data["tracked"]] == ["lower", "higher"]
     assert theirs["hop_ms"] == pytest.approx(1000 * 512 / 44100)
     assert data["notes"] == ["nobody: absent: no_such_module is not installed"]
     assert [row["name"] for row in data["figures"]["callbacks"]] == ["Python", "native"]
@@ -263,6 +264,7 @@ def test_pareto(everything: Path) -> None:
         "causal",
         "live",
     )
+    assert (data["notes"] == []) is (oracle["damage"] is not None)
     for model in (fast, live):
         assert oracle["sdr_mean"] > model["sdr_mean"]
         assert model["latency_ms"] < model["total_ms"] and model["peak_mb"] > 10.0
