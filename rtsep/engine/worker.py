@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from rtsep.backends.stream import HopStream
 from rtsep.dsp.gains import linear_to_db
+from rtsep.dsp.kernel import Integers
 from rtsep.engine.board import Board
 from rtsep.engine.dry import DryDelay
 from rtsep.engine.latency import LatencyReport
@@ -95,6 +96,8 @@ class Worker:
         self._crossed = np.ones(stems + decks)
         self._crossed_fades = np.full(stems + decks, RAMP, np.int64)
         self._channel_gains = np.ones((stems, spec.channels))
+        self._sent_gains = np.ones((stems, spec.channels))
+        self._replaced = [False] * decks
         self._master = MasterStrip()
         self._fades_ms = np.zeros(stems)
         self._fades = np.full(stems, RAMP, np.int64)
@@ -178,10 +181,15 @@ class Worker:
             self._dries[deck] = delay.push(stream.inputs[deck])
         stream.step()
         self._reset_as_asked()
+        turned = False
         for deck, stems in enumerate(self._shares):
             instead = self._dries[deck] if self._silence is None else self._silence
-            mixer.sanitise(stems, instead, self._dry_hops[deck] > 0, deck)
+            replaced = mixer.sanitise(stems, instead, self._dry_hops[deck] > 0, deck)
+            turned |= replaced != self._replaced[deck]
+            self._replaced[deck] = replaced
             self._dry_hops[deck] = max(0, self._dry_hops[deck] - 1)
+        if turned:
+            self._send_gains()
         if words["revision"] != self._revision and not words["pending"]:
             self._take_parameters()
         effects, returned = self._effects, None
@@ -237,14 +245,32 @@ class Worker:
             # Solos are a deck's own.
             gains = channel_gains(self._strips[share], mixer.channels)
             self._channel_gains[share] = gains if level == 1.0 else gains * level
-        mixer.set_targets(self._channel_gains, self._fades)
-        mixer.set_sends(self._sends, self._fades)
-        self._section.levels(self._crossed)
         self._crossed_fades.fill(self._samples(crossfade_ms))
-        mixer.set_crossfader(self._crossed, self._crossed_fades)
+        self._send_gains(self._fades, self._crossed_fades)
+        mixer.set_sends(self._sends, self._fades)
         self._sliding = self._decks > 1
         mixer.master.set(self._master, self._samples(fade_ms), RAMP if panic != self._panic else None)
         self._panic = panic
+
+    def _send_gains(self, fades: Integers | None = None, crossed_fades: Integers | None = None) -> None:
+        """Strips to where they are set; of a deck whose stems are replaced, the last one to where dry goes.
+
+        That strip holds the whole of the deck's input then (see `mixer.guard`), which must be heard even if
+        the stem is muted or another one soloed: no separation is better than no sound. It is as loud as the
+        loudest strip is set, and no louder than the deck: where all are muted, nothing is heard.
+
+        Args:
+            fades, crossed_fades: samples that each gain takes that changes; the usual ramp if None.
+        """
+        np.copyto(self._sent_gains, self._channel_gains)
+        for deck, level in enumerate(self._section.gains()):
+            if self._replaced[deck]:
+                share = self._board.strips_of(deck)
+                loudest = float(np.abs(self._channel_gains[share]).max())
+                self._sent_gains[share.stop - 1] = min(level, loudest)
+        self._mixer.set_targets(self._sent_gains, fades)
+        self._section.levels(self._crossed, self._replaced)
+        self._mixer.set_crossfader(self._crossed, crossed_fades)
 
     def _level_fallback(self) -> None:
         """What the callback plays where a hop is missing: the decks as the crossfader has them now."""

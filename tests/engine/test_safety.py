@@ -96,6 +96,83 @@ def test_a_model_that_stays_mad_leaves_the_dry_signal() -> None:
     check_no_step(out)
 
 
+def without_other(engine: InProcessEngine) -> None:
+    engine.board.set_mute("other")
+
+
+def vocals_alone(engine: InProcessEngine) -> None:
+    engine.board.set_solo("vocals")
+
+
+def softly(engine: InProcessEngine) -> None:
+    for stem in engine.board.stems:
+        engine.board.set_gain(stem, -20.0)
+    engine.board.set_gain("other", -40.0)
+
+
+def all_muted(engine: InProcessEngine) -> None:
+    for stem in engine.board.stems:
+        engine.board.set_mute(stem)
+
+
+def boosted(engine: InProcessEngine) -> None:
+    engine.board.set_gain("drums", 6.0)
+    engine.board.set_mute("other")
+
+
+@pytest.mark.parametrize(
+    ("setting", "level"),
+    [(without_other, 1.0), (vocals_alone, 1.0), (boosted, 1.0), (softly, 0.1), (all_muted, 0.0)],
+)
+@pytest.mark.parametrize("how", ["mad", "reset"])
+def test_dry_is_heard_whichever_stems_are(
+    how: str, setting: Callable[[InProcessEngine], None], level: float
+) -> None:
+    stream = StandIn()
+    mad = range(40, 120)
+
+    def prepare(engine: InProcessEngine) -> None:
+        setting(engine)
+        if how == "mad":
+            stream.spoil = lambda hop, stems: stems.fill(np.nan) if hop in mad else None
+        else:
+            stream.before = lambda hop: engine.board.request_reset() if hop in mad else None
+
+    audio = sine(240 * HOP)
+    out, telemetry, latency = through_file(stream.as_stream(), audio, prepare=prepare)
+    assert (telemetry.bad_hops > 0) is (how == "mad")
+    dry = delayed(audio, latency, out.shape[1])
+    begin = latency - DELAY
+    during = slice(begin + 50 * HOP, begin + 118 * HOP)
+    assert np.abs(out[:, during] - np.float32(level) * dry[:, during]).max() < 1e-6
+    # Nothing steps on the way there or back, and afterwards all is where it was set.
+    assert np.abs(np.diff(out, 2)).max() < 0.015
+    before, after = slice(begin + 20 * HOP, begin + 39 * HOP), slice(begin + 140 * HOP, begin + 200 * HOP)
+    for first, second in zip(out[:, before], out[:, after], strict=True):
+        was = first @ dry[0, before] / (dry[0, before] @ dry[0, before])
+        now = second @ dry[0, after] / (dry[0, after] @ dry[0, after])
+        assert now == pytest.approx(was, abs=1e-4)
+
+
+def test_a_mad_deck_is_heard_on_its_own_side_of_the_crossfader() -> None:
+    stream = StandIn(decks=2)
+
+    def prepare(engine: InProcessEngine) -> None:
+        engine.board.set_crossfader(0.0)
+        engine.board.set_swapped("other")
+        engine.board.set_mute("1/other")
+        stream.spoil = lambda hop, strips: strips[:4].fill(np.nan) if hop >= 40 else None
+
+    audio = np.concatenate([sine(160 * HOP), sine(160 * HOP, 330.0)])
+    out, telemetry, latency = through_file(stream.as_stream(), audio, prepare=prepare)
+    assert telemetry.deck_bad_hops[0] > 0 == telemetry.deck_bad_hops[1]
+    during = slice(latency + 60 * HOP, latency + 150 * HOP)
+    whole = delayed(audio[:2], latency, out.shape[1])
+    # The second deck's `other` is on the first one's side, as it was asked for.
+    aside = np.float32(SHARES[3]) * delayed(audio[2:], latency, out.shape[1])
+    assert np.abs(out[:, during] - whole[:, during] - aside[:, during]).max() < 1e-6
+
+
 def test_a_reset_by_epoch_is_heard_as_dry_for_a_moment_and_nothing_more() -> None:
     stream = StandIn()
     audio = sine(200 * HOP)
