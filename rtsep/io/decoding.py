@@ -6,10 +6,12 @@ when a file ends before its header promised: half a song must not pass for a who
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import subprocess
 import tempfile
+import threading
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,6 +19,8 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from rtsep.io.mp3 import tells_its_length
+from rtsep.io.quiet import quiet
 from rtsep.spec import AudioFileError
 
 # ffmpeg knows the length of these from an index, and what it promises it must deliver; for a raw stream of
@@ -70,17 +74,33 @@ def open_decoder(path: Path) -> Decoder:
     except OSError as error:
         raise AudioFileError(f"{path}: cannot be read: {error.strerror}") from None
     try:
-        return SoundfileDecoder(path)
+        decoder = SoundfileDecoder(path)
     except (soundfile.LibsndfileError, TypeError):  # TypeError: .raw, which has no header to tell the rate
         return FfmpegDecoder(path)
+    if not decoder.guesses_length:
+        return decoder
+    decoder.close()
+    if not _has_ffmpeg():
+        raise AudioFileError(
+            f"{path}: does not say how long it is (an MP3 without a Xing or VBRI tag);"
+            " ffmpeg, which reads it to its end, is not installed"
+        )
+    return FfmpegDecoder(path)
 
 
 class SoundfileDecoder:
-    """A file that libsndfile reads: WAV, FLAC, Ogg, MP3, AIFF and more."""
+    """A file that libsndfile reads: WAV, FLAC, Ogg, MP3, AIFF and more.
+
+    Attributes:
+        guesses_length: `frames` is extrapolated from the file's size, and libsndfile reads no further.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._file = soundfile.SoundFile(str(path))
+        with _unheard():
+            self._file = soundfile.SoundFile(str(path))
+        self._talks = self._file.format == "MP3"
+        self.guesses_length = self._talks and not tells_its_length(path)
         self.sample_rate: int = self._file.samplerate
         self.channels: int = self._file.channels
         # Streams without a length report one near the largest integer.
@@ -93,7 +113,8 @@ class SoundfileDecoder:
     def read(self, frames: int) -> NDArray[np.float32]:
         """See `Decoder.read`."""
         try:
-            block: NDArray[np.float32] = self._file.read(frames, dtype="float32", always_2d=True)
+            with _unheard() if self._talks else contextlib.nullcontext():
+                block: NDArray[np.float32] = self._file.read(frames, dtype="float32", always_2d=True)
         except soundfile.LibsndfileError:
             seconds = self._taken / self.sample_rate
             raise AudioFileError(f"{self._path}: is damaged or cut short after {seconds:.2f} s") from None
@@ -114,7 +135,7 @@ class FfmpegDecoder:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        if shutil.which("ffmpeg") is None or shutil.which("ffprobe") is None:
+        if not _has_ffmpeg():
             raise AudioFileError(
                 f"{path}: is not audio that libsndfile reads, and ffmpeg, which may read it, is not installed"
             )
@@ -165,6 +186,20 @@ class FfmpegDecoder:
             missing = (self.frames - self._taken) / self.sample_rate
             if missing > _MISSING_SECONDS:
                 raise AudioFileError(f"{self._path}: is cut short: the last {missing:.1f} s are missing")
+
+
+def _unheard() -> contextlib.AbstractContextManager[None]:
+    """Keeps to itself what libmpg123 prints of a damaged MP3, which is said in one line here.
+
+    On the main thread only: what songs that are read side by side complain of is less harm than a warning
+    that is lost because another thread was reading.
+    """
+    alone = threading.current_thread() is threading.main_thread()
+    return quiet() if alone else contextlib.nullcontext()
+
+
+def _has_ffmpeg() -> bool:
+    return shutil.which("ffmpeg") is not None and shutil.which("ffprobe") is not None
 
 
 def _ffmpeg(program: str, path: Path) -> list[str]:

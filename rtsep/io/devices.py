@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from rtsep.io.patience import TooLateError, within
+from rtsep.io.quiet import quiet
 from rtsep.spec import DeviceError
 
 _SEE = "see `rtsep devices`"
@@ -48,27 +49,6 @@ class Device:
     sample_rate: int
     default_input: bool
     default_output: bool
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Send what the audio libraries print while they probe to nowhere.
-
-    They write to the file descriptor; Python's `sys.stderr` is not involved.
-    """
-    try:
-        saved = os.dup(2)
-    except OSError:  # there is no stderr to protect
-        yield
-        return
-    try:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, 2)
-        os.close(nowhere)
-        yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
 
 
 @functools.cache

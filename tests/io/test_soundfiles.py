@@ -199,6 +199,63 @@ def test_without_ffmpeg_the_message_says_so(tmp_path: Path, monkeypatch: pytest.
         SoundReader(path)
 
 
+def encode_mp3(path: Path, loud_first: bool, *options: str) -> Path:
+    """60 s of variable-rate MP3, half noise, half a tone: the bit rate of its beginning is not its mean."""
+    quiet = 0.1 * np.sin(0.014 * np.arange(30 * RATE, dtype=np.float32))[:, np.newaxis].repeat(2, axis=1)
+    halves = [2 * noise(30 * RATE), quiet]
+    source = write(path.with_suffix(".wav"), np.concatenate(halves if loud_first else halves[::-1]))
+    command = ["ffmpeg", "-v", "error", "-i", str(source), "-c:a", "libmp3lame", "-q:a", "2"]
+    subprocess.run([*command, *options, str(path)], check=True)
+    return path
+
+
+@pytest.mark.parametrize("loud_first", [True, False])
+def test_an_mp3_that_does_not_say_its_length_is_read_to_its_end(tmp_path: Path, loud_first: bool) -> None:
+    path = encode_mp3(tmp_path / "a.mp3", loud_first, "-write_xing", "0")
+    guess = soundfile.info(str(path)).duration
+    assert abs(guess - 60) > 5, guess  # what libsndfile makes of it, which must not be believed
+    with SoundReader(path) as reader:
+        audio = read_all(reader)
+    assert audio.shape[1] / RATE == pytest.approx(60, abs=0.2)
+    assert np.abs(audio[:, -10 * RATE : -RATE]).max() > 0.05
+
+
+@pytest.mark.parametrize("tag", [("-write_xing", "0", "-id3v2_version", "3"), ("-write_xing", "1")])
+def test_without_ffmpeg_only_an_mp3_with_a_length_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tag: tuple[str, ...]
+) -> None:
+    path = encode_mp3(tmp_path / "a.mp3", True, *tag)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    if "0" in tag:
+        with pytest.raises(AudioFileError, match=r"a\.mp3: does not say how long it is .* ffmpeg"):
+            SoundReader(path)
+    else:
+        with SoundReader(path) as reader:
+            assert read_all(reader).shape[1] == 60 * RATE
+
+
+@pytest.mark.parametrize("kind", ["text", "cut", "damaged", "noise"])
+def test_a_bad_mp3_is_one_line_and_the_library_says_nothing(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], kind: str
+) -> None:
+    path = tmp_path / f"{kind}.mp3"
+    soundfile.write(path, noise(20 * RATE), RATE)
+    whole = path.read_bytes()
+    half = len(whole) // 2
+    chance = np.random.default_rng(0).bytes(20_000)
+    path.write_bytes(
+        {
+            "text": b"Once upon a time there was a song.\n" * 500,
+            "cut": whole[:half],
+            "damaged": whole[:half] + chance + whole[half + len(chance) :],
+            "noise": b"\xff\xfb\x90\x00" + chance,
+        }[kind]
+    )
+    with pytest.raises(AudioFileError, match=kind), SoundReader(path) as reader:
+        read_all(reader)
+    assert capfd.readouterr().err == ""
+
+
 def test_wav_of_unknown_length_is_no_error(tmp_path: Path) -> None:
     """What ffmpeg writes into a pipe: sizes of 0xFFFFFFFF, since it cannot go back and fill them in."""
     source = write(tmp_path / "a.wav", noise(30_000))
