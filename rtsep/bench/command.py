@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from os import times
 from typing import Any
 
 from rtsep.spec import RtsepError, UsageError
@@ -42,7 +43,7 @@ def run(command: Sequence[str], environment: dict[str, str]) -> Took:
         import psutil
     except ModuleNotFoundError:
         raise UsageError("memory is watched with psutil: pip install 'rtsep[bench]'") from None
-    before, began, peak = times(), time.monotonic(), 0
+    before, began, peak = os.times(), time.monotonic(), 0
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as said:
         with subprocess.Popen(
             command, env=environment, stdin=subprocess.DEVNULL, stdout=said, stderr=said
@@ -51,12 +52,18 @@ def run(command: Sequence[str], environment: dict[str, str]) -> Took:
             while process.poll() is None:
                 peak = max(peak, _resident(watched))
                 time.sleep(LOOK_SECONDS)
-        taken, after = time.monotonic() - began, times()
+        taken, after = time.monotonic() - began, os.times()
         if process.returncode:
             said.seek(0)
-            raise RtsepError((said.read().strip().splitlines() or ["it said nothing"])[-1])
+            raise RtsepError(last_line(said.read()))
     spent = after.children_user + after.children_system - before.children_user - before.children_system
     return Took(taken, spent, peak / 1e6)
+
+
+def last_line(said: str) -> str:
+    """Why a program failed, as results may keep it: where this environment lies is no part of them."""
+    line = (said.strip().splitlines() or ["nothing was said"])[-1]
+    return line.removeprefix("rtsep: ").replace(f"{sys.prefix}{os.sep}", "")
 
 
 def _resident(process: Any) -> int:

@@ -9,6 +9,7 @@ both.
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import json
 import sys
 import tempfile
@@ -34,6 +35,8 @@ LENGTHS, SHORT_LENGTHS = (30.0, 90.0), (0.5, 1.0)
 """Seconds of the short and of the long songs."""
 MODELS, BACKENDS, JOBS = (DEFAULT_MODEL,), (DEFAULT_BACKEND,), ("1", "auto")
 SHORT_JOBS = ("1",)
+MOST_SONGS = 8
+"""One for each core, which is to be busy, up to so many."""
 FLAT_MB = 10.0
 """What one job may need more for long songs. Their sound alone, kept, would take twice that and more."""
 PEERS: dict[str, tuple[str, str]] = {
@@ -85,28 +88,25 @@ def run(
         RtsepError: when ours fails.
     """
     packages, machine = [find_any(model) for model in models], describe()
-    songs = max(2, min(physical_cores(), 8))
-    cores = physical_cores()
+    songs = max(2, min(physical_cores(), MOST_SONGS))
     rows: list[dict[str, Any]] = []
     notes: list[str] = []
     with tempfile.TemporaryDirectory(prefix="rtsep-files-") as scratch:
         folders = [
             write_songs(Path(scratch) / f"songs-{n}", songs, length) for n, length in enumerate(lengths)
         ]
-        for package in packages:
+        for package, backend, count in itertools.product(packages, backends, jobs):
+            name = f"rtsep {package.name}, {backend}, jobs {count}"
+            say(name)
             place = package.name if package.built_in else str(package.root)
-            for backend in backends:
-                for count in jobs:
-                    name = f"rtsep {package.name}, {backend}, jobs {count}"
-                    say(name)
-                    facts = {"name": name, "model": package.name, "backend": backend, "jobs": count}
-                    rows.append(facts | measure(ours(place, backend, count), folders, lengths, 1))
+            facts = {"name": name, "model": package.name, "backend": backend, "jobs": count}
+            rows.append(facts | measure(ours(place, backend, count), folders, lengths, 1))
         for name in PEERS if peers is None else peers:
             module, task = PEERS[name]
             if importlib.util.find_spec(module) is None:
                 notes.append(f"{name}: absent: {module} is not installed")
                 continue
-            for threads in (1,) if short else dict.fromkeys((1, cores)):
+            for threads in (1,) if short else dict.fromkeys((1, physical_cores())):
                 told = f"{name}, {threads} thread{'s' if threads > 1 else ''}"
                 say(told)
                 try:
@@ -138,14 +138,7 @@ def run(
             f" {row['growth_mb']:+.1f} MB"
         )
     for row in rows:
-        if "model" in row:
-            result.tracked.append(Tracked(f"{row['name']}: a minute of music", 60.0 / row["speed"], "s"))
-            result.tracked.append(Tracked(f"{row['name']}: memory", row["runs"][1]["peak_mb"], "MB"))
-        if row is not rows[0]:
-            name = f"{row['name']}: cost to that of {rows[0]['name']}"
-            result.tracked.append(
-                Tracked(name, row["ratio"], "ratio", "lower" if "model" in row else "higher")
-            )
+        result.tracked += _tracked(row, rows[0])
     bars = [(row["name"], row["speed"]) for row in rows]
     result.figure = pictures.bars(bars, "Songs from files to files", "seconds of music a second")
     return result
@@ -214,6 +207,18 @@ def measure(
         "per_core": speed("cpu_seconds"),
         "growth_mb": long.peak_mb - short.peak_mb,
     }
+
+
+def _tracked(row: dict[str, Any], first: dict[str, Any]) -> list[Tracked]:
+    """What history watches of a row: of others, only what they cost beside ours."""
+    own, found = "model" in row, []
+    if own:
+        found.append(Tracked(f"{row['name']}: a minute of music", 60.0 / row["speed"], "s"))
+        found.append(Tracked(f"{row['name']}: memory", row["runs"][1]["peak_mb"], "MB"))
+    if row is not first:
+        name = f"{row['name']}: cost to that of {first['name']}"
+        found.append(Tracked(name, row["ratio"], "ratio", "lower" if own else "higher"))
+    return found
 
 
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:

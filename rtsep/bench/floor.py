@@ -21,6 +21,7 @@ from rtsep.bench.machine import describe
 from rtsep.bench.probe import ask
 from rtsep.bench.record import Result, Tracked
 from rtsep.separators.registry import ModelPackage, available, find
+from rtsep.spec import UsageError
 
 HOPS, SHORT_HOPS = 2000, 60
 BAR = 2.0
@@ -43,10 +44,12 @@ def run(
         With `held` True if every step was within `BAR` times its floor.
 
     Raises:
-        UsageError: when onnx is missing.
+        UsageError: when onnx is missing, or there is no model.
         ModelError: for a model that is not there, or does not stream.
     """
     packages, machine = [find(model) for model in models] or streaming(), describe()
+    if not packages:
+        raise UsageError("there are no models that stream: see 'rtsep models'")
     rows = []
     for package in packages:
         say(package.name)

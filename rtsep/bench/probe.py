@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from rtsep.backends.choices import DEFAULT_BACKEND
+from rtsep.bench.command import last_line
 from rtsep.bench.memory import peak_megabytes
 from rtsep.spec import RtsepError
 
@@ -52,10 +53,7 @@ def ask(task: str, **request: Any) -> dict[str, Any]:
         raise RtsepError(f"measuring {request} took longer than {_TIMEOUT_SECONDS:.0f} s") from None
     lines = done.stdout.splitlines()
     if done.returncode or not lines:
-        last = (done.stderr.strip().splitlines() or ["nothing was said"])[-1]
-        # Results are kept and shown to others: where this environment lies is no part of them.
-        last = last.replace(f"{sys.prefix}{os.sep}", "")
-        raise RtsepError(f"measuring {request.get('model', task)} failed: {last}")
+        raise RtsepError(f"measuring {request.get('model', task)} failed: {last_line(done.stderr)}")
     answer: dict[str, Any] = json.loads(lines[-1])
     return answer
 

@@ -17,6 +17,7 @@ from statistics import median
 from typing import Any
 
 from rtsep.bench import pictures
+from rtsep.bench.command import last_line
 from rtsep.bench.machine import describe
 from rtsep.bench.probe import environment
 from rtsep.bench.record import Result, Tracked
@@ -116,8 +117,7 @@ def first_sound(model: str, more: dict[str, str]) -> float:
     )
     found = re.search(rf"^{MARK} (\S+)$", done.stderr, re.MULTILINE)
     if done.returncode or found is None:
-        last = (done.stderr.strip().splitlines() or ["nothing was said"])[-1]
-        raise RtsepError(f"rtsep live did not play: {last}")
+        raise RtsepError(f"rtsep live did not play: {last_line(done.stderr)}")
     return float(found[1]) - began
 
 

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from rtsep.bench.command import run
+from rtsep.bench.command import last_line, run
 from rtsep.spec import RtsepError
 
 CHILD = "import time; held = bytearray(80_000_000); time.sleep(0.5); sum(range(3_000_000))"
@@ -22,6 +22,13 @@ def test_children_count() -> None:
 
 def test_a_failure_is_its_last_line() -> None:
     with pytest.raises(RtsepError, match="^no such thing$"):
-        run([sys.executable, "-c", "import sys; print('begun'); sys.exit('no such thing')"], dict(os.environ))
-    with pytest.raises(RtsepError, match="it said nothing"):
+        run(
+            [sys.executable, "-c", "import sys; print('begun'); sys.exit('rtsep: no such thing')"],
+            dict(os.environ),
+        )
+    with pytest.raises(RtsepError, match="nothing was said"):
         run([sys.executable, "-c", "raise SystemExit(3)"], dict(os.environ))
+
+
+def test_where_an_environment_lies_is_not_kept() -> None:
+    assert last_line(f"one\nImportError: {sys.prefix}/lib/x.so\n") == "ImportError: lib/x.so"
