@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, get_args, get_type_hints
 
 from rtsep.control.desk import Desk
 from rtsep.engine.effect_controls import EffectControls
@@ -13,6 +13,7 @@ from rtsep.engine.options import EngineOptions
 from rtsep.engine.process import ProcessEngine
 from rtsep.engine.telemetry import Telemetry
 from rtsep.separators.registry import DEFAULT_MODEL
+from rtsep.spec import UsageError
 
 
 class Engine:
@@ -40,7 +41,8 @@ class Engine:
 
     Raises:
         ModelError: when there is no such model, here; and when it is damaged, on entering.
-        DeviceError, BackendError, UsageError: on entering; one line each.
+        UsageError: for an `audio` or `fallback` that there is not, here; for the rest, on entering.
+        DeviceError, BackendError: on entering; one line each.
         TypeError: for an option that does not exist.
     """
 
@@ -57,6 +59,7 @@ class Engine:
         self.options = EngineOptions(
             model=str(model), input=input, output=output, block=block, decks=decks, **options
         )
+        _check_choices(self.options)
         self._engine = ProcessEngine(self.options)
         self.desk = Desk(self._engine.board)
 
@@ -124,3 +127,12 @@ class Engine:
     def telemetry(self) -> Telemetry:
         """Hop times, underruns, meters: what the engine has been through so far."""
         return self._engine.telemetry()
+
+
+def _check_choices(options: EngineOptions) -> None:
+    """Refuse what is none of an option's choices, which the engine would take for something else."""
+    kinds = get_type_hints(EngineOptions)
+    for name in ("audio", "fallback"):
+        value, choices = getattr(options, name), get_args(kinds[name])
+        if value not in choices:
+            raise UsageError(f"unknown {name} '{value}'; there are: {', '.join(choices)}")

@@ -14,6 +14,7 @@ from rtsep.backends.base import OfflineModel
 from rtsep.backends.choices import DEFAULT_BACKEND
 from rtsep.backends.stream import HopStream
 from rtsep.engine.offline import open_model, separate_array
+from rtsep.io.soundfiles import HIGHEST_RATE, LOWEST_RATE
 from rtsep.separators.registry import DEFAULT_MODEL, AnyPackage
 from rtsep.spec import AudioSpec, ModelError, UsageError
 
@@ -23,6 +24,7 @@ class Separator:
 
     def __init__(self, model: HopStream | OfflineModel) -> None:
         self._model = model
+        self._closed = False
 
     @property
     def stream(self) -> HopStream:
@@ -52,13 +54,18 @@ class Separator:
             sample. At the model's own rate the stems of rtsep's own networks add up to `audio`.
 
         Raises:
-            UsageError: for other shapes, an impossible rate, or samples that are not finite.
+            UsageError: for other shapes, an impossible rate, or samples that are not finite; and once closed.
         """
+        if self._closed:
+            raise UsageError("the separator is closed: load another")
         given = np.asarray(audio, np.float32)
         if given.ndim not in (1, 2) or given.size == 0 or (given.ndim == 2 and given.shape[0] > 2):
             raise UsageError(f"expected (samples,) or (1 or 2 channels, samples) of audio, not {given.shape}")
-        if sample_rate <= 0:
-            raise UsageError(f"a sample rate of {sample_rate} Hz is not possible")
+        if not LOWEST_RATE <= sample_rate <= HIGHEST_RATE:  # NaN is in no range
+            raise UsageError(
+                f"a sample rate of {sample_rate} Hz is not possible;"
+                f" rtsep takes {LOWEST_RATE} to {HIGHEST_RATE} Hz"
+            )
         if not np.isfinite(given).all():
             raise UsageError("the audio holds samples that are not finite")
         planar = np.atleast_2d(given)
@@ -71,7 +78,8 @@ class Separator:
         return stems
 
     def close(self) -> None:
-        """Release the device that the network runs on."""
+        """Release the device that the network runs on; nothing can be separated afterwards."""
+        self._closed = True
         self._model.close()
 
     def __enter__(self) -> Self:

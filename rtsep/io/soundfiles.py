@@ -29,8 +29,10 @@ FORMATS: tuple[Format, ...] = get_args(Format)
 QUALITY = "VHQ"
 """soxr's quality for files, where its delay does not matter: flat to 0.95 of the band, noise at -170 dB."""
 
+LOWEST_RATE, HIGHEST_RATE = 1_000, 768_000
+"""Hz of what rtsep takes; every converter and recorder lies between."""
+
 _CHUNK = 16384
-_RATES = range(1_000, 768_001)
 _SUBTYPES: dict[Format, str] = {"wav": "FLOAT", "flac": "PCM_24", "mp3": "MPEG_LAYER_III"}
 _RIFF_LIMIT = 0xFFFF_0000  # a WAV counts its bytes in 32 bits; the header takes some
 
@@ -79,8 +81,11 @@ class SoundReader:
             raise AudioFileError(
                 f"{self.path}: has {self.source_channels} channels; rtsep takes mono and stereo"
             )
-        if self.source_rate not in _RATES:
-            raise AudioFileError(f"{self.path}: has a sample rate of {self.source_rate} Hz")
+        if not LOWEST_RATE <= self.source_rate <= HIGHEST_RATE:
+            raise AudioFileError(
+                f"{self.path}: has a sample rate of {self.source_rate} Hz;"
+                f" rtsep takes {LOWEST_RATE} to {HIGHEST_RATE} Hz"
+            )
         self.sample_rate = sample_rate or self.source_rate
         self.channels = channels or self.source_channels
         if self.channels not in (1, 2):

@@ -178,7 +178,7 @@ def bad_files(folder: Path) -> dict[str, Path]:
         "its header promises": cut(write(folder / "cut.aiff", noise(40_000)), 0.5),
         "damaged or cut short": cut(write(folder / "cut.flac", noise(40_000)), 0.5),
         "s are missing": cut(movie, 0.5),
-        "sample rate": write(folder / "slow.wav", noise(100), 20),
+        "sample rate of 20 Hz; rtsep takes 1000 to 768000 Hz": write(folder / "slow.wav", noise(100), 20),
     }
 
 
