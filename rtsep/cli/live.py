@@ -74,7 +74,10 @@ def live(
     ] = None,
     limiter: Annotated[
         bool | None,
-        typer.Option("--limiter/--no-limiter", help="Let no sample exceed full scale.  [default: limiter]"),
+        typer.Option(
+            "--limiter/--no-limiter",
+            help="Let no sample exceed full scale, unless the input does.  [default: limiter]",
+        ),
     ] = None,
     dry_wet: Annotated[
         float | None,

@@ -194,6 +194,9 @@ def _hops(t: Telemetry) -> Text:
         f"hop p50 {_ms(t.hop_p50)}  p99 {_ms(t.hop_p99)}  max {_ms(t.hop_max)} of {_ms(t.deadline)} ms"
         f"  load {100 * t.load:.0f} %"
     )
+    for name, load in (("CPU", t.cpu_load), ("GPU", t.gpu_load)):
+        if not math.isnan(load):
+            text.append(f"  {name} {100 * load:.0f} %")
     if t.hop_p99 > t.deadline:
         text.stylize("red")
     return text

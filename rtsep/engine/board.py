@@ -74,6 +74,8 @@ _LAYOUT = np.dtype(
         ("hop_counts", "i8", BUCKETS),
         ("deadline", "f8"),
         ("load", "f8"),
+        ("cpu_load", "f8"),
+        ("gpu_load", "f8"),
         ("sample_rate", "i8"),
         ("block", "i8"),
         ("bad_hops", "i8"),
@@ -345,6 +347,8 @@ class Board:
             hop_max=times.longest,
             first_hops_max=times.longest_first,
             load=float(words["load"]),
+            cpu_load=float(words["cpu_load"]),
+            gpu_load=float(words["gpu_load"]),
             underruns=counters["underruns"],
             late_hops=counters["late_hops"],
             bad_hops=int(words["bad_hops"]),
@@ -420,6 +424,10 @@ class Board:
         self.words["error"][: len(text)] = np.frombuffer(text, np.uint8)
         self.words["error_length"] = len(text)
         self.words["state"] = STATES.index(state)
+
+    def publish_loads(self, cpu: float, gpu: float) -> None:
+        """How busy processors and GPU are; NaN where that is not known."""
+        self.words["cpu_load"], self.words["gpu_load"] = cpu, gpu
 
     def publish_counters(self, counters: dict[str, int]) -> None:
         """Copy what the audio callback counted."""

@@ -119,6 +119,7 @@ def _run(task: dict[str, Any], answer: Any) -> None:
         recorder=recorder,
         effects=effects,
         realtime=options.realtime,
+        device=options.device,
     )
     answer(event="prepared")
     if not sys.stdin.readline():

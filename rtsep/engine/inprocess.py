@@ -9,9 +9,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self
 
 from rtsep.backends.stream import HopStream
-from rtsep.engine.board import Board
+from rtsep.engine.board import MAX_CHANNELS, Board
 from rtsep.engine.effect_controls import EffectControls
 from rtsep.engine.latency import LatencyReport
+from rtsep.engine.loads import Loads
 from rtsep.engine.options import inputs, routes
 from rtsep.engine.rates import plan
 from rtsep.engine.telemetry import Telemetry
@@ -19,7 +20,7 @@ from rtsep.engine.worker import Worker
 from rtsep.io.driver import AudioDriver
 from rtsep.rt.port import RealtimePort
 from rtsep.rt.ring import RingBuffer
-from rtsep.spec import DeviceError
+from rtsep.spec import DeviceError, UsageError
 
 if TYPE_CHECKING:
     from rtsep.effects.stage import EffectStage
@@ -46,6 +47,7 @@ class InProcessEngine:
         recorder: ring that takes stems and mix, if they are recorded.
         effects: chains on stems and mix; see `rtsep.effects.stage.EffectStage`.
         realtime: give the worker real-time priority if a clock drives it and the system allows it.
+        device: what the separator computes on, to be asked how busy it is.
 
     Attributes:
         effects: what can be moved of the chains.
@@ -67,6 +69,7 @@ class InProcessEngine:
         recorder: RingBuffer | None = None,
         effects: EffectStage | None = None,
         realtime: bool = True,
+        device: str = "cpu",
     ) -> None:
         self.driver = driver
         self.stream = stream
@@ -81,6 +84,8 @@ class InProcessEngine:
         self.effects = EffectControls(self.board, ())
         if effects is not None:
             self.effects = EffectControls(self.board, effects.parameters, effects.files)
+        self._loads = Loads(device)
+        self.board.publish_loads(self._loads.cpu, self._loads.gpu)
         self._worker: Worker | None = None
         self._port: RealtimePort | None = None
         self._latency: LatencyReport | None = None
@@ -98,6 +103,8 @@ class InProcessEngine:
         try:
             late = self._effects.delay if self._effects else 0
             self._latency = plan(spec, fmt, self._allowance, late)
+            if fmt.out_channels > MAX_CHANNELS:
+                raise UsageError(f"{fmt.out_channels} output channels: {MAX_CHANNELS} are the most")
             ways = routes(self._out_map, self.board, fmt.out_channels)
             decks = inputs(self._in_map, self.stream.decks, fmt.in_channels)
             hop = -(-spec.hop * fmt.sample_rate // spec.sample_rate)
@@ -195,6 +202,8 @@ class InProcessEngine:
         """Publish the callback's counters, and notice a device or worker that is gone."""
         if self._port is None:
             return
+        if self._loads.look():
+            self.board.publish_loads(self._loads.cpu, self._loads.gpu)
         counters = self._port.counters()
         self.board.publish_counters(counters)
         peaks = self._port.peaks

@@ -24,6 +24,9 @@ from rtsep.spec import StreamSpec, UsageError
 SEARCHED_SAMPLES = 1 << 20
 """How far the schedule of a resampled stream is followed at most to find its worst moment."""
 
+LONGEST_BLOCK = 32768
+"""Frames in a callback: 0.7 s, far more than any device's. Memory and patience are laid out by it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Part:
@@ -139,10 +142,10 @@ def report(
         effects: what the effect chains add, in model samples.
 
     Raises:
-        UsageError: a block below one frame, or an allowance shorter than a block.
+        UsageError: a block below one frame or above `LONGEST_BLOCK`, or an allowance shorter than a block.
     """
-    if block < 1:
-        raise UsageError(f"a block of {block} frames is not possible")
+    if not 1 <= block <= LONGEST_BLOCK:
+        raise UsageError(f"a block of {block} frames is not possible: 1 to {LONGEST_BLOCK} are")
     rates = rates or Rates(spec.sample_rate, spec.sample_rate)
     scale = Fraction(rates.device, rates.model)
     hop = -(-spec.hop * rates.device // rates.model)

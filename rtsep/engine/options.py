@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from rtsep.backends.choices import DEFAULT_BACKEND
-from rtsep.engine.board import Board
+from rtsep.engine.board import MAX_CHANNELS, Board
 from rtsep.engine.worker import Routes
 from rtsep.separators.registry import DEFAULT_MODEL
 from rtsep.spec import UsageError
@@ -121,6 +121,8 @@ def routes(out_map: dict[str, tuple[int, ...]], strips: Board, out_channels: int
     for stem, channels in out_map.items():
         number = strips.index(stem)
         for channel in channels:
+            if channel > MAX_CHANNELS:
+                raise UsageError(f"{stem} cannot go to channel {channel}: {MAX_CHANNELS} are the most")
             if not 1 <= channel <= out_channels:
                 raise UsageError(f"{stem} cannot go to channel {channel}: the output has {out_channels}")
             if channel - 1 in taken:

@@ -109,6 +109,8 @@ class Telemetry:
         realtime: the worker has real-time priority.
         block: frames that the device handed over last.
         planned_block: the same when the stream was opened; its latency holds for no more than these.
+        cpu_load: of the engine's process, in cores, over the last second; NaN before there was one.
+        gpu_load: share of the last second in which the GPU computed, for whomever; NaN where it is not known.
     """
 
     state: str
@@ -138,6 +140,8 @@ class Telemetry:
     realtime: bool = False
     block: int = 0
     planned_block: int = 0
+    cpu_load: float = math.nan
+    gpu_load: float = math.nan
 
     @property
     def outgrown(self) -> bool:

@@ -5,6 +5,10 @@ loud, and falls exponentially. With an envelope e that is never below the sample
 min(1, t / e) keeps every sample within the ceiling, and is exactly one until a sample exceeds it. An
 instantaneous attack flattens the first crest, which is what a look-ahead would avoid; on a stage its
 milliseconds are dearer than one crest.
+
+At full scale, where its ceiling begins, the limiter lets through what the input itself has above that: from
+one program to another samples may be as loud as they like, and with no fader touched the music leaves as it
+came. A lower ceiling has been asked for, and holds.
 """
 
 from __future__ import annotations
@@ -23,6 +27,8 @@ RELEASE_SECONDS = 0.1
 # Rows of the ramps.
 _WET, _LEVEL, _LIMIT, _CEILING, _ACTIVE = range(5)
 _ROWS = 5
+_ALLOWED = 1.0001
+"""Of the input's own level, at full scale: stems sum to it but for their rounding."""
 
 
 @dataclass(slots=True)
@@ -34,7 +40,8 @@ class MasterStrip:
         dry: share of the delayed input in what is heard, 0 (the mix alone) to 1. Its law is linear: dry and
             wet are the same music, in phase, and a linear law keeps its level.
         limiter: whether the limiter works.
-        ceiling_db: level that no sample exceeds while it does, dB of full scale.
+        ceiling_db: level that no sample exceeds while it does, dB of full scale; at 0 dB, unless the input
+            itself does.
         bypass: the delayed input, exactly, in place of everything.
     """
 
@@ -54,13 +61,13 @@ def _finite(value: float) -> float:
 
 @kernel("void(float32[:, :], float32[:, :], float32[:, ::1], float64[::1], float64)")
 def _finish(out: Floats, dry: Floats, rows: Floats, state: Doubles, release: float) -> None:
-    """The master section in place; `state`: the limiter's envelope, and its least factor so far."""
+    """The master section in place; `state`: envelopes of sum and input, and the limiter's least factor."""
     channels, samples = out.shape
     one = np.float32(1.0)
-    envelope, least = state[0], state[1]
+    envelope, own, least = state[0], state[1], state[2]
     for i in range(samples):
         wet, level, active = rows[_WET, i], rows[_LEVEL, i], rows[_ACTIVE, i]
-        peak = 0.0
+        peak = own_peak = 0.0
         for c in range(channels):
             # Weights of one change no bit, and what has no weight has no say, be it a NaN.
             value = _finite(out[c, i])
@@ -69,8 +76,11 @@ def _finish(out: Floats, dry: Floats, rows: Floats, state: Doubles, release: flo
             value *= level
             out[c, i] = value
             peak = max(peak, abs(value))
-        envelope = max(peak, envelope * release)
-        amount, ceiling = rows[_LIMIT, i], rows[_CEILING, i]
+            own_peak = max(own_peak, abs(_finite(dry[c, i])))
+        envelope, own = max(peak, envelope * release), max(own_peak, own * release)
+        amount, ceiling = rows[_LIMIT, i], float(rows[_CEILING, i])
+        if ceiling == one:
+            ceiling = max(ceiling, own * _ALLOWED)
         if amount > 0.0 and envelope > ceiling:
             factor = 1.0 + amount * (ceiling / envelope - 1.0)
             least = min(least, factor)
@@ -86,7 +96,7 @@ def _finish(out: Floats, dry: Floats, rows: Floats, state: Doubles, release: flo
                 if active != 0.0:
                     value = out[c, i] * active + value * (one - active)
                 out[c, i] = value
-    state[0], state[1] = envelope, least
+    state[0], state[1], state[2] = envelope, own, least
 
 
 class Master:
@@ -113,7 +123,7 @@ class Master:
         self._goals: Doubles = np.ones(_ROWS)
         self._lengths: Integers = np.full(_ROWS, ramp, np.int64)
         self._rows: Floats = np.ones((_ROWS, hop), np.float32)
-        self._state: Doubles = np.array([0.0, 1.0])
+        self._state: Doubles = np.array([0.0, 0.0, 1.0])
         self._release = float(np.exp(-1.0 / (RELEASE_SECONDS * sample_rate)))
         self._ramp = ramp
         self.set(MasterStrip())
@@ -146,7 +156,7 @@ class Master:
     def reset(self) -> None:
         """Begin a new stream: controls at their targets, the limiter at rest."""
         self.ramps.land()
-        self._state[0], self._state[1] = 0.0, 1.0
+        self._state[:] = 0.0, 0.0, 1.0
 
     def process(self, out: Floats, dry: Floats) -> None:
         """Finish one hop in place.
@@ -167,6 +177,6 @@ class Master:
 
     def take_reduction(self) -> float:
         """The limiter's least factor since this was last asked; 1 where it had nothing to do."""
-        least = float(self._state[1])
-        self._state[1] = 1.0
+        least = float(self._state[2])
+        self._state[2] = 1.0
         return least

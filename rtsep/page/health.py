@@ -54,8 +54,14 @@ class Health:
             "max": _ms(t.hop_max) if t.hops else None,
             "deadline": _ms(t.deadline) or None,
             "load": round(t.load, 3),
+            "cpu": _share(t.cpu_load),
+            "gpu": _share(t.gpu_load),
             "seconds": round(self._session.played + t.seconds, 1),
         }
+
+
+def _share(load: float) -> float | None:
+    return None if math.isnan(load) else round(load, 3)
 
 
 def _ms(seconds: float) -> float | None:

@@ -103,7 +103,7 @@ class Master(Table):
 
     Attributes:
         gain: dB, up to +12.
-        limiter: let no sample exceed full scale.
+        limiter: let no sample exceed full scale, unless the input does.
         dry_wet: 1 is the mix, 0 the delayed input.
         fade: ms in which it goes from the music as it is to what is set.
         chain: file of effects of the mix.

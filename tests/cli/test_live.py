@@ -233,6 +233,8 @@ def test_while_it_records_longer_blocks_are_told_and_no_more(models: str, tmp_pa
         (["--solo", "choir"], 2, "--solo choir"),
         (["--out-map", "vocals=2,3"], 2, "vocals cannot go to channel 2: the mix goes there"),
         (["--null", "--input", "system"], 2, "without a device"),
+        (["--null", "--out-map", "vocals=65,66"], 2, "vocals cannot go to channel 65: 64 are the most"),
+        (["--null", "--block", "99999999"], 2, "a block of 99999999 frames is not possible: 1 to 32768 are"),
         (["--null", "--allowance", "64"], 2, "allowance of 64 samples is shorter than the block of 128"),
         (["--null", "--backend", "abacus"], 5, "unknown backend 'abacus'"),
     ],

@@ -33,6 +33,7 @@ FINE = Telemetry(
     peaks=(0.5, 0.25),
     stem_levels={"vocals": 0.0, "drums": 0.1},
 )
+BUSY = replace(FINE, cpu_load=1.25, gpu_load=0.4)
 GROWN = replace(FINE, block=512, planned_block=128)
 TROUBLED = replace(FINE, underruns=3, late_hops=2, xruns=4, bad_hops=1, jumps=5, record_lost=77)
 
@@ -142,3 +143,8 @@ def test_blocks_longer_than_planned_are_told_and_shorter_ones_are_fine() -> None
     for shorter in (128, 64):
         calm = replace(GROWN, block=shorter)
         assert "blocks" not in drawn(calm) and meters.summary(calm) == meters.summary(FINE)
+
+
+def test_loads_of_the_machine_stand_beside_the_share_of_the_hop() -> None:
+    assert "load 18 %  CPU 125 %  GPU 40 %" in drawn(BUSY)
+    assert "CPU" not in drawn(FINE) and "GPU" not in drawn(replace(BUSY, gpu_load=math.nan))

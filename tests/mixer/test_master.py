@@ -61,6 +61,23 @@ def test_no_sample_exceeds_the_ceiling(seed: int, loudness: float, ceiling_db: f
 
 
 @settings(deadline=None, max_examples=40)
+@given(seed=st.integers(0, 2**32 - 1), loudness=st.floats(0.1, 30.0))
+def test_with_nothing_touched_music_above_full_scale_leaves_as_it_came(seed: int, loudness: float) -> None:
+    dry = noise(4 * HOP, loudness, seed)
+    dry[:, 300:500] *= np.float32(0.1)
+    # As stems sum to it, with the rounding of loud ones.
+    audio = dry * (1.0 + 1e-5 * np.random.default_rng(seed).uniform(-1.0, 1.0, dry.shape)).astype(np.float32)
+    master = settled(MasterStrip(limiter=True))
+    assert np.array_equal(run(master, audio, dry).view(np.uint32), audio.view(np.uint32))
+    assert master.take_reduction() == 1.0
+    # What is louder than input and full scale is held at the louder of them, and a lower ceiling holds all.
+    out = run(settled(MasterStrip(6.0, limiter=True)), audio, dry)
+    assert np.abs(out).max() <= 1.001 * max(1.0, np.abs(dry).max())
+    out = run(settled(MasterStrip(limiter=True, ceiling_db=-1.0)), audio, dry)
+    assert np.abs(out).max() <= np.float32(10.0 ** (-1.0 / 20.0))
+
+
+@settings(deadline=None, max_examples=40)
 @given(seed=st.integers(0, 2**32 - 1), ceiling_db=st.floats(-24.0, 0.0))
 def test_below_the_ceiling_no_bit_is_changed(seed: int, ceiling_db: float) -> None:
     audio = noise(3 * HOP, 1.0, seed)

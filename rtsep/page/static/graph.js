@@ -19,10 +19,10 @@ export class Graph {
   add(health) {
     this.#points.push(health);
     if (this.#points.length > POINTS) this.#points.shift();
-    const { median, worst, deadline, load, p99, max } = health;
+    const { median, worst, deadline, load, cpu, gpu, p99, max } = health;
     const now = worst === null ? "no hop in the last moment" : `hop ${ms(median)}, worst ${ms(worst)}`;
     const all = p99 === null ? "" : ` · since the start p99 ${ms(p99)}, max ${ms(max)}`;
-    const text = `${now} of ${ms(deadline)} · load ${Math.round(load * 100)} %${all}`;
+    const text = `${now} of ${ms(deadline)} · load ${percent(load)}${share("CPU", cpu)}${share("GPU", gpu)}${all}`;
     this.figures.textContent = text;
     this.canvas.setAttribute("aria-label", `Time of computing a hop: ${text}`);
     this.#draw();
@@ -60,4 +60,12 @@ export class Graph {
 
 function ms(value) {
   return value === null ? "–" : `${value.toFixed(1)} ms`;
+}
+
+function percent(share) {
+  return `${Math.round(share * 100)} %`;
+}
+
+function share(name, value) {
+  return value === null ? "" : ` · ${name} ${percent(value)}`;
 }
