@@ -341,6 +341,9 @@ def live(
         desk.add_effects(engine.effects)
         surface = stack.enter_context(controllers(desk, touched))
         console.print(latency_table(report))
+        planned = engine.telemetry().planned_block
+        if planned != block:
+            console.print(f"blocks of {planned} frames, which the audio server chooses, not of {block}")
         surfaces = Surfaces(
             PageOptions(ui_bind, ui_port, ui_token_file) if ui else None,
             OscOptions(osc_bind, osc_port, tuple(osc_send or ())) if osc else None,

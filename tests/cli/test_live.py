@@ -206,6 +206,7 @@ def test_a_server_that_goes_over_to_longer_blocks_is_followed(models: str, tmp_p
     assert live.err == (
         "rtsep: warning: the audio server went from blocks of 64 to 512: the stream is opened anew\n"
     )
+    assert "blocks of 64 frames, which the audio server chooses, not of 128" in live.out
     assert "frames at once" not in live.out, "it is all right again"
 
 
