@@ -50,13 +50,26 @@ class SomeFilesFailed(RtsepError):
         self.exit_code = exit_code
 
 
+def _folder(text: str) -> Path:
+    """A folder's name as it was typed; of a `Path` nobody could tell an empty one from the current folder."""
+    if not text:
+        raise UsageError("--output needs the name of a folder; '.' is the current one")
+    return Path(text)
+
+
 def separate(
     inputs: Annotated[
         list[Path], typer.Argument(metavar="INPUT", help="Songs, or folders to search for songs.")
     ],
     output: Annotated[
         Path,
-        typer.Option("--output", "-o", metavar="DIR", help="Where each song gets a folder of its stems."),
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="DIR",
+            help="Where each song gets a folder of its stems; those of one name, below their folders' names.",
+            parser=_folder,
+        ),
     ],
     model: Annotated[
         str, typer.Option("--model", "-m", metavar="NAME", help="Which model: see 'rtsep models'.")
@@ -109,7 +122,7 @@ def separate(
     # Here and not above: help should not wait for numerical libraries.
     from rtsep.engine import catalogue
     from rtsep.engine.offline import result_names
-    from rtsep.io.staging import remove_abandoned
+    from rtsep.io.staging import no_empty_parents, remove_abandoned
     from rtsep.separators.registry import find_any
 
     if resume and overwrite:
@@ -144,7 +157,7 @@ def separate(
         _check_room([task.folder], names, settings.overwrite)
     if not tasks:
         return
-    with _Screen(tasks, quiet) as screen:
+    with no_empty_parents(task.folder for task in tasks), _Screen(tasks, quiet) as screen:
         _dispatch(tasks, settings, screen, package, wanted, ray)
     screen.conclude(single=len(songs) == 1)
 
@@ -248,13 +261,15 @@ def find_songs(inputs: Sequence[Path], output: Path) -> dict[Path, Path]:
 
     A file's results go to `output`/name without suffix; those found in a folder keep their place below it,
     with the folder's own name in front when there are several inputs. Where names collide the suffix
-    stays. `output` itself is not searched.
+    stays; where that is not enough, the name of the folder that a file or an input lies in goes in front.
+    `output` itself is not searched.
 
     Raises:
         AudioFileError: when an input does not exist, or a folder has no audio in it.
         UsageError: when two files would still have the same folder.
     """
     places: dict[Path, Path] = {}
+    homes: dict[Path, str] = {}
     for given in inputs:
         if given.is_dir():
             found = _search(given, output)
@@ -263,27 +278,43 @@ def find_songs(inputs: Sequence[Path], output: Path) -> dict[Path, Path]:
             album = given.name if len(inputs) > 1 else ""
             for file in found:
                 places.setdefault(file, album / file.relative_to(given))
+                homes.setdefault(file, given.resolve().parent.name)
         else:
             places.setdefault(given, Path(given.name))
+            homes.setdefault(given, given.absolute().parent.resolve().name)
 
     # The same file may have been named twice, in different ways.
     resolved = {song.resolve(): song for song in reversed(places)}
     places = {song: place for song, place in places.items() if resolved[song.resolve()] is song}
 
-    def key(place: Path) -> str:
-        return str(place).casefold()  # as disks without upper and lower case see it
-
-    shared = Counter(key(place.with_suffix("")) for place in places.values())
-    folders = {
-        song: place if shared[key(place.with_suffix(""))] > 1 else place.with_suffix("")
-        for song, place in places.items()
-    }
+    folders = _without_suffixes(places)
+    taken = Counter(_key(folder) for folder in folders.values())
+    if max(taken.values()) > 1:
+        folders = _without_suffixes(
+            {
+                song: homes[song] / place if taken[_key(folders[song])] > 1 else place
+                for song, place in places.items()
+            }
+        )
     owners: dict[str, Path] = {}
     for song, place in folders.items():
-        other = owners.setdefault(key(place), song)
+        other = owners.setdefault(_key(place), song)
         if other is not song:
             raise UsageError(f"{other} and {song} would both go to {output / place}; separate one elsewhere")
     return {song: output / place for song, place in folders.items()}
+
+
+def _without_suffixes(places: dict[Path, Path]) -> dict[Path, Path]:
+    """The folders of songs at these places; the suffix stays where two would have one folder without it."""
+    shared = Counter(_key(place.with_suffix("")) for place in places.values())
+    return {
+        song: place if shared[_key(place.with_suffix(""))] > 1 else place.with_suffix("")
+        for song, place in places.items()
+    }
+
+
+def _key(place: Path) -> str:
+    return str(place).casefold()  # as disks without upper and lower case see it
 
 
 def _check_room(folders: Iterable[Path], names: Sequence[str], overwrite: bool) -> None:
@@ -302,6 +333,11 @@ def _tell(result: FileReport, seconds: float, quiet: bool) -> None:
         warn(f"{result.source}: {result.bad_samples} samples that are not numbers were taken as silence")
     if result.clipped_samples:
         warn(f"{result.source}: {result.clipped_samples} samples clipped in the results; wav holds them")
+    if result.sample_rate != result.source_rate:
+        warn(
+            f"{result.source}: has {result.source_rate} Hz, which an mp3 cannot; "
+            f"its stems have {result.sample_rate} Hz"
+        )
     if not quiet:
         typer.echo(
             f"{result.folder}: {len(result.files)} files of {clock(result.seconds)}"

@@ -22,8 +22,16 @@ from rtsep.backends.choices import DEFAULT_BACKEND
 from rtsep.backends.open import open_offline
 from rtsep.backends.stream import HopStream, open_stream
 from rtsep.engine.chunks import ChunkedFeed
+from rtsep.engine.lost_band import LostBand
 from rtsep.io import stem_mp4
-from rtsep.io.soundfiles import QUALITY, Format, SoundReader, SoundWriter
+from rtsep.io.soundfiles import (
+    QUALITY,
+    Format,
+    SoundReader,
+    SoundWriter,
+    resampled_length,
+    writable_rate,
+)
 from rtsep.io.staging import StagedFolder
 from rtsep.separators.registry import DEFAULT_MODEL, AnyPackage, ModelPackage, OfflinePackage, find_any
 from rtsep.spec import AudioSpec, ModelError, StreamSpec, UsageError
@@ -90,6 +98,8 @@ class FileReport:
         seconds: length of the audio.
         bad_samples: NaN and infinite samples of the source, taken as zero.
         clipped_samples: samples beyond full scale, in formats that end there.
+        source_rate: of the source, Hz.
+        sample_rate: of the results, Hz; another one only where the format does not have the source's.
     """
 
     source: Path
@@ -98,6 +108,8 @@ class FileReport:
     seconds: float
     bad_samples: int
     clipped_samples: int
+    source_rate: int
+    sample_rate: int
 
 
 class AlignedFeed:
@@ -225,9 +237,10 @@ def separate_file(
 ) -> FileReport:
     """Separate a file into a folder of stems.
 
-    Stems have the source's sample rate, channels and length, and line up with it to the sample. They appear
-    together when all are complete; after an error or Ctrl-C there is nothing. Memory does not depend on
-    the length.
+    Stems have the source's sample rate, channels and length, and line up with it to the sample. What the
+    model's sample rate cannot hold of the source goes to the stem "other", or else the last one, so that
+    stems which sum to what the model hears sum to the source. They appear together when all are complete;
+    after an error or Ctrl-C there is nothing. Memory does not depend on the length.
 
     Args:
         stream: an open stream, which is reset, or an offline model.
@@ -252,25 +265,33 @@ def separate_file(
     # Of a stem.mp4 the parts are written first, where they will not be left.
     coded: Format = "wav" if format == "stem.mp4" else format
     parts = (*(f"{stem}.wav" for stem in spec.stems), "mix.wav") if format == "stem.mp4" else names
-    with SoundReader(source, spec.sample_rate, spec.channels) as reader, ExitStack() as open_files:
+    with ExitStack() as open_files:
+        reader = open_files.enter_context(
+            SoundReader(source, spec.sample_rate, spec.channels, keep_source=True)
+        )
         channels = min(reader.source_channels, spec.channels)
+        rate = writable_rate(coded, reader.source_rate)
         total = None if reader.frames is None else reader.frames / spec.sample_rate
         staged = open_files.enter_context(StagedFolder(folder, names, overwrite, token))
-        expected = None if total is None else round(total * reader.source_rate)
+        expected = None if total is None else round(total * rate)
         written = open_files.enter_context(ExitStack())
         writers = [
             written.enter_context(
-                SoundWriter(staged.path / name, reader.source_rate, channels, coded, expected_frames=expected)
+                SoundWriter(staged.path / name, rate, channels, coded, expected_frames=expected)
             )
             for name in parts
         ]
-        results = _Results(spec, reader, channels, writers, muted)
+        results = _Results(spec, reader, channels, rate, writers, muted)
         feed = open_feed(stream)
-        for block in reader.blocks(_BLOCK):
-            results.write(feed.push(block))
-            if progress is not None:
-                progress(results.frames / reader.source_rate, total)
-        results.write(feed.finish(), last=True)
+        try:
+            for block in reader.blocks(_BLOCK):
+                results.hear(block)
+                results.write(feed.push(block))
+                if progress is not None:
+                    progress(results.frames / rate, total)
+            results.write(feed.finish(), last=True)
+        except ModelError as error:
+            raise ModelError(f"{source}: {error}") from None
         written.close()
         if format == "stem.mp4":
             files = {stem: staged.path / f"{stem}.wav" for stem in spec.stems}
@@ -280,61 +301,86 @@ def separate_file(
             for name in parts:
                 (staged.path / name).unlink()
         if progress is not None:
-            progress(results.frames / reader.source_rate, total)
+            progress(results.frames / rate, total)
     return FileReport(
         source=Path(source),
         folder=folder,
         files=tuple(folder / name for name in names),
-        seconds=results.frames / reader.source_rate,
+        seconds=results.frames / rate,
         bad_samples=reader.bad_samples,
         clipped_samples=sum(writer.clipped_samples for writer in writers),
+        source_rate=reader.source_rate,
+        sample_rate=rate,
     )
 
 
 class _Results:
-    """The way of stems into files: back to the source's channels, rate and length."""
+    """The way of stems into files: back to the source's channels, rate and length, with nothing lost."""
 
     def __init__(
         self,
         spec: AudioSpec,
         reader: SoundReader,
         channels: int,
+        rate: int,
         writers: Sequence[SoundWriter],
         muted: Iterable[str],
     ) -> None:
         self._reader = reader
         self._channels = channels
+        self._rate = rate
         self._stems = len(spec.stems)
         self._writers = writers
         self._heard = [i for i, stem in enumerate(spec.stems) if stem not in set(muted)]
+        # Where the rate is not the source's, the format has no room for what was lost.
+        self._lost = LostBand(channels) if spec.sample_rate != rate == reader.source_rate else None
+        self._rest = spec.stems.index("other") if "other" in spec.stems else self._stems - 1
         self._resampler = (
             None
-            if reader.source_rate == spec.sample_rate
+            if rate == spec.sample_rate
             else soxr.ResampleStream(
                 spec.sample_rate,
-                reader.source_rate,
-                self._stems * channels,
+                rate,
+                (self._stems + (self._lost is not None)) * channels,
                 dtype="float32",
                 quality=QUALITY,
             )
         )
         self.frames = 0
 
+    def hear(self, mix: NDArray[np.float32]) -> None:
+        """Take the next (channels, samples) at the model's rate, before their stems are written."""
+        if self._lost is not None:
+            self._lost.hear_mix(self._folded(mix))
+
     def write(self, stems: NDArray[np.float32], last: bool = False) -> None:
         """Write the next (stems, channels, samples) at the model's rate."""
-        if self._channels < stems.shape[1]:
-            stems = stems.mean(axis=1, keepdims=True, dtype=np.float32)
+        stems = self._folded(stems)
+        song = self._reader.take_source()
+        if self._lost is not None:
+            self._lost.hear_song(self._folded(song))
+            stems = np.concatenate([stems, self._lost.mix(stems.shape[-1])[np.newaxis]])
         if self._resampler is not None:
-            flat = np.ascontiguousarray(stems.reshape(self._stems * self._channels, -1).T)
+            flat = np.ascontiguousarray(stems.reshape(len(stems) * self._channels, -1).T)
             flat = self._resampler.resample_chunk(flat, last=last)
-            stems = flat.T.reshape(self._stems, self._channels, -1)
+            stems = flat.T.reshape(len(stems), self._channels, -1)
         if last:
             # There and back again rounds the length twice; the source's is the right one.
-            due = self._reader.source_frames - self.frames
+            due = resampled_length(self._reader.source_frames, self._reader.source_rate, self._rate)
+            due -= self.frames
             short = max(due - stems.shape[-1], 0)
             stems = np.pad(stems[..., :due], ((0, 0), (0, 0), (0, short)))
+        if self._lost is not None:
+            stems, returned = stems[:-1].copy(), stems[-1]
+            stems[self._rest] += self._lost.lost(returned)
         for writer, stem in zip(self._writers, stems, strict=False):
             writer.write(stem)
         if len(self._writers) > self._stems:
             self._writers[-1].write(stems[self._heard].sum(axis=0))
         self.frames += stems.shape[-1]
+
+    def _folded(self, audio: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(..., channels, samples) with the results' channels: one by the mean of all."""
+        if self._channels < audio.shape[-2]:
+            return audio.mean(axis=-2, keepdims=True, dtype=np.float32)
+        return audio

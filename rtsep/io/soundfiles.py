@@ -37,6 +37,19 @@ _SUBTYPES: dict[Format, str] = {"wav": "FLOAT", "flac": "PCM_24", "mp3": "MPEG_L
 _RIFF_LIMIT = 0xFFFF_0000  # a WAV counts its bytes in 32 bits; the header takes some
 
 
+MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
+"""Hz that an MP3 can have."""
+
+
+def writable_rate(format: Format, sample_rate: int) -> int:
+    """The rate at which a format holds audio of `sample_rate`: MP3s have few, and at most 48 kHz."""
+    if format != "mp3" or sample_rate in MP3_RATES:
+        return sample_rate
+    if sample_rate > MP3_RATES[-1]:
+        return 44100 if sample_rate % 44100 == 0 else MP3_RATES[-1]
+    return next(rate for rate in MP3_RATES if rate > sample_rate)
+
+
 class SoundReader:
     """Reads a file at the rate and channel count that are wanted.
 
@@ -48,6 +61,7 @@ class SoundReader:
         path: any file that libsndfile or, where installed, ffmpeg reads; mono or stereo.
         sample_rate: Hz of what `read` gives; None for the file's own.
         channels: of what `read` gives, 1 or 2; None for the file's own.
+        keep_source: hold what is read as it was before it was resampled, too, for `take_source`.
 
     Attributes:
         source_rate: Hz of the file.
@@ -60,8 +74,16 @@ class SoundReader:
         AudioFileError: when the file is missing, empty, cut short, not audio, or has more than two channels.
     """
 
-    def __init__(self, path: str | Path, sample_rate: int | None = None, channels: int | None = None) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        sample_rate: int | None = None,
+        channels: int | None = None,
+        *,
+        keep_source: bool = False,
+    ) -> None:
         self.path = Path(path)
+        self._source: list[NDArray[np.float32]] | None = [] if keep_source else None
         self._decoder: Decoder = open_decoder(self.path)
         try:
             self._prepare(sample_rate, channels)
@@ -121,6 +143,16 @@ class SoundReader:
         self._ready_frames = len(rest)
         return np.ascontiguousarray(block.T)
 
+    def take_source(self) -> NDArray[np.float32]:
+        """What has been decoded since the last call, (channels, samples) at the source's rate.
+
+        It is never behind what `read` has given, in time.
+        """
+        assert self._source is not None, "only with keep_source"
+        blocks, self._source = self._source, []
+        joined = np.concatenate(blocks) if blocks else np.zeros((0, self.channels), np.float32)
+        return np.ascontiguousarray(joined.T)
+
     def blocks(self, frames: int = _CHUNK) -> Iterator[NDArray[np.float32]]:
         """What is left, in blocks of (channels, `frames`); the last may be shorter."""
         while (block := self.read(frames)).shape[1]:
@@ -151,6 +183,8 @@ class SoundReader:
             block = np.repeat(block, self.channels, axis=1)
         elif self.channels < self.source_channels:
             block = block.mean(axis=1, keepdims=True, dtype=np.float32)
+        if self._source is not None:
+            self._source.append(block)
         if self._resampler is not None:
             block = self._resampler.resample_chunk(np.ascontiguousarray(block), last=self._ended)
         if len(block):
@@ -220,7 +254,10 @@ class SoundWriter:
             self.discard()
             raise AudioFileError(f"{self.path}: cannot be written: {error.strerror}") from None
         except (soundfile.SoundFileError, ValueError):
+            refusal = _system_refusal(self._hidden)
             self.discard()
+            if refusal:
+                raise AudioFileError(f"{self.path}: cannot be written: {refusal}") from None
             raise AudioFileError(
                 f"{self.path}: {format} cannot hold {channels} channels of {self.subtype} at {sample_rate} Hz"
             ) from None
@@ -251,7 +288,7 @@ class SoundWriter:
         try:
             self._file.write(block.T)
         except soundfile.SoundFileError as error:
-            raise AudioFileError(f"{self.path}: cannot be written: {_reason(error)}") from None
+            raise AudioFileError(f"{self.path}: cannot be written: {_reason(error, self._hidden)}") from None
         self.frames += block.shape[1]
 
     def commit(self) -> None:
@@ -269,8 +306,9 @@ class SoundWriter:
                 os.fsync(stream.fileno())
             os.replace(self._hidden, self.path)
         except (OSError, soundfile.SoundFileError) as error:
+            why = _reason(error, self._hidden)
             self.discard()
-            raise AudioFileError(f"{self.path}: cannot be written: {_reason(error)}") from None
+            raise AudioFileError(f"{self.path}: cannot be written: {why}") from None
         except BaseException:
             self.discard()
             raise
@@ -301,7 +339,25 @@ def resampled_length(frames: int, source_rate: int, target_rate: int) -> int:
     return (2 * frames * target_rate + source_rate) // (2 * source_rate)
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: Exception, file: Path) -> str:
+    """Why `file` could not be written, as the system says it."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    return str(error).strip().rstrip(".:") or "the system gives no reason"
+    said = _system_refusal(file) or str(error).strip().rstrip(".:")
+    return said or "the system gives no reason"
+
+
+def _system_refusal(file: Path) -> str | None:
+    """Why nothing more can be written to a file that is to be thrown away; None if it can.
+
+    libsndfile keeps the system's reason to itself, so that the system is asked again, with more than one
+    block: a disk that has just become full may still take a few bytes.
+    """
+    try:
+        with file.open("ab") as stream:
+            stream.write(bytes(1 << 16))
+            stream.flush()
+            os.fsync(stream.fileno())
+    except OSError as error:
+        return error.strerror
+    return None

@@ -7,7 +7,7 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -58,6 +58,27 @@ def remove_abandoned(folder: Path) -> None:
                 shutil.rmtree(part, ignore_errors=True)
 
 
+@contextlib.contextmanager
+def no_empty_parents(folders: Iterable[Path]) -> Iterator[None]:
+    """At the end, remove those parents of folders that were not there at the beginning and hold nothing.
+
+    A parent that one `StagedFolder` has made and others use is not empty when that one fails, and those that
+    fail later have not made it: who begins them all looks after it.
+    """
+    missing: set[Path] = set()
+    for folder in folders:
+        for parent in folder.parents:
+            if parent in missing or parent.exists():
+                break
+            missing.add(parent)
+    try:
+        yield
+    finally:
+        for parent in sorted(missing, key=lambda parent: len(parent.parts), reverse=True):
+            with contextlib.suppress(OSError):
+                parent.rmdir()
+
+
 def _hidden(folder: Path, token: str) -> Path:
     return folder.with_name(f".{folder.name}.{token}.part")
 
@@ -67,7 +88,8 @@ class StagedFolder:
 
     Used with `with`: write the files into `path`; at the end they appear in `folder`, all in one step where
     `folder` did not exist, otherwise one after the other in place of those of the same name (whatever else
-    lies there stays). An error or Ctrl-C removes the hidden folder, and the parents that were made for it.
+    lies there stays). An error or Ctrl-C removes the hidden folder, and the parents that were made for it; an
+    AudioFileError that names a file in the hidden folder names it in `folder` from then on.
 
     Args:
         folder: where the files will lie; parents are made as needed.
@@ -135,6 +157,9 @@ class StagedFolder:
     ) -> None:
         if kind is not None:
             self._remove()
+            if isinstance(error, AudioFileError) and str(self.path) in str(error):
+                # Whoever writes knows only the hidden folder, which nobody has asked for and which is gone.
+                raise AudioFileError(str(error).replace(str(self.path), str(self.folder))) from None
             return
         try:
             self._publish()

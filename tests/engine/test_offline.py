@@ -146,6 +146,76 @@ def test_stems_have_the_files_own_rate_and_length(tmp_path: Path, rate: int, fra
     np.testing.assert_allclose(stem[:, 2000:-2000], audio[:, 2000:-2000], atol=1e-4)
 
 
+class ThreeWays(DelayStream):
+    """Stems that sum to the input, as those of rtsep's own networks do; "other" is not the last one."""
+
+    def __init__(self, **shape: int) -> None:
+        super().__init__(**shape)
+        self.spec = StreamSpec(
+            self.spec.sample_rate,
+            self.spec.channels,
+            ("drums", "other", "bass"),
+            self.spec.hop,
+            self.spec.delay,
+        )
+
+    def step(self) -> None:
+        super().step()
+        for stem, share in zip(self.stems, (0.5, 0.2, 0.3), strict=True):
+            stem[:] = np.float32(share) * self._line[:, : self.spec.hop]
+
+
+@pytest.mark.parametrize("rate", [8_000, 44_101, 48_000, 96_000])
+@pytest.mark.parametrize("frames", [1, 5, 16_384, 123_457])
+@pytest.mark.parametrize(("heard", "stored"), [(2, 2), (2, 1), (1, 2)])
+def test_stems_sum_to_the_file_at_any_rate(
+    tmp_path: Path, rate: int, frames: int, heard: int, stored: int
+) -> None:
+    """White noise, which fills the band up to the top that the model lacks: -100 dB or less is left."""
+    audio = noise(stored, frames)
+    source = write(tmp_path / "a.wav", audio, rate)
+    report = separate_file(ThreeWays(channels=heard), source, tmp_path / "out", muted=["drums"])
+    whole = audio.mean(axis=0, keepdims=True) if heard < stored else audio
+    total = np.sum([read(file) for file in report.files[:3]], axis=0)
+    np.testing.assert_allclose(total, whole, rtol=0, atol=1e-5 * np.sqrt(np.mean(whole**2)))
+    np.testing.assert_allclose(read(report.files[3]) + read(report.files[0]), total, rtol=0, atol=1e-6)
+
+
+def test_only_other_has_what_the_models_rate_lacks(tmp_path: Path) -> None:
+    time = np.arange(96_000) / 96_000
+    audio = np.tile(0.5 * np.sin(2 * np.pi * 30_000 * time), (2, 1)).astype(np.float32)
+    report = separate_file(ThreeWays(), write(tmp_path / "a.wav", audio, 96_000), tmp_path / "out")
+    drums, other, bass = (read(file)[:, 2000:-2000] for file in report.files)
+    assert max(np.abs(drums).max(), np.abs(bass).max()) < 1e-5
+    np.testing.assert_allclose(other, audio[:, 2000:-2000], rtol=0, atol=1e-5)
+
+
+def test_at_the_models_own_rate_stems_are_what_the_model_gives_bit_for_bit(tmp_path: Path) -> None:
+    audio = noise(2, 50_001)
+    report = separate_file(ThreeWays(), write(tmp_path / "a.wav", audio), tmp_path / "out")
+    for file, stem in zip(report.files, separate_array(ThreeWays(), audio), strict=True):
+        np.testing.assert_array_equal(read(file), stem)
+
+
+@pytest.mark.parametrize(
+    ("rate", "written"),
+    [(96_000, 48_000), (88_200, 44_100), (192_000, 48_000), (50_000, 48_000), (37_800, 44_100)],
+)
+def test_an_mp3_has_a_rate_that_it_can_have(tmp_path: Path, rate: int, written: int) -> None:
+    """An impulse stays where it was, in every stem."""
+    frames = rate + 1
+    audio = np.zeros((2, frames), np.float32)
+    audio[:, rate // 2] = 0.9
+    source = write(tmp_path / "a.wav", audio, rate)
+    report = separate_file(ThreeWays(), source, tmp_path / "out", format="mp3")
+    assert (report.source_rate, report.sample_rate) == (rate, written)
+    assert report.seconds == pytest.approx(frames / rate, abs=1 / written)
+    for file in report.files:
+        stem, stored = soundfile.read(file, dtype="float32", always_2d=True)
+        assert stored == written and abs(len(stem) - frames * written / rate) <= 1
+        assert np.argmax(np.abs(stem[:, 0])) == pytest.approx(written // 2, abs=1)
+
+
 def test_mono_gives_mono(tmp_path: Path) -> None:
     audio = noise(1, 10_000)
     separate_file(DelayStream(), write(tmp_path / "a.wav", audio), tmp_path / "out")
@@ -194,6 +264,29 @@ def test_failing_in_the_middle_leaves_nothing(tmp_path: Path, error: BaseExcepti
     source = write(tmp_path / "a.wav", noise(2, 100_000))
     with pytest.raises(type(error)):
         separate_file(FailingStream(error), source, tmp_path / "out" / "song")
+    assert os.listdir(tmp_path) == ["a.wav"]
+
+
+def test_what_the_model_fails_with_names_the_file(tmp_path: Path) -> None:
+    source = write(tmp_path / "a.wav", noise(2, 100_000))
+    with pytest.raises(ModelError, match=r"a\.wav: no numbers"):
+        separate_file(FailingStream(ModelError("no numbers")), source, tmp_path / "out" / "song")
+
+
+def test_a_full_disk_is_said_with_its_reason_and_the_files_own_name(tmp_path: Path) -> None:
+    """A limit on the length of files stands in for the disk: libsndfile meets it in the same way."""
+    resource = pytest.importorskip("resource")
+    source = write(tmp_path / "a.wav", noise(2, 100_000))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, limits[1]))
+    try:
+        with pytest.raises(AudioFileError) as failure:
+            separate_file(DelayStream(), source, tmp_path / "out" / "song")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert (
+        str(failure.value) == f"{tmp_path / 'out' / 'song' / 'vocals.wav'}: cannot be written: File too large"
+    )
     assert os.listdir(tmp_path) == ["a.wav"]
 
 

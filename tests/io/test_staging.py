@@ -12,6 +12,7 @@ from rtsep.io.staging import (
     ABANDONED_SECONDS,
     AlreadyThereError,
     StagedFolder,
+    no_empty_parents,
     remove_abandoned,
     remove_attempt,
 )
@@ -130,3 +131,32 @@ def test_only_what_was_abandoned_is_removed(tmp_path: Path) -> None:
     remove_abandoned(tmp_path / "song")
     assert sorted(os.listdir(tmp_path)) == [".other.old.part", ".song.live.old.part", ".song.new.part"]
     remove_abandoned(tmp_path / "nowhere" / "song")
+
+
+def test_a_parent_that_two_failed_attempts_shared_goes_as_well(tmp_path: Path) -> None:
+    """The first has made it, and cannot remove it while the second, which has not made it, is there."""
+    folders = [tmp_path / "deep" / "out" / name for name in ("1", "2")]
+    with pytest.raises(RuntimeError), no_empty_parents(folders):
+        first, second = (StagedFolder(folder, NAMES) for folder in folders)
+        first.__enter__()
+        with pytest.raises(RuntimeError), second:
+            first.__exit__(RuntimeError, RuntimeError(), None)
+            raise RuntimeError
+        assert os.listdir(tmp_path / "deep") == ["out"]
+        raise RuntimeError
+    assert os.listdir(tmp_path) == []
+
+
+def test_parents_that_were_there_or_are_used_stay(tmp_path: Path) -> None:
+    (tmp_path / "old").mkdir()
+    with no_empty_parents([tmp_path / "old" / "1", tmp_path / "new" / "2", tmp_path / "none" / "3"]):
+        with StagedFolder(tmp_path / "new" / "2", NAMES) as staged:
+            fill(staged)
+        (tmp_path / "none").mkdir()
+    assert sorted(os.listdir(tmp_path)) == ["new", "old"]
+
+
+def test_a_failure_names_the_file_as_it_would_have_been_called(tmp_path: Path) -> None:
+    with pytest.raises(AudioFileError) as failure, StagedFolder(tmp_path / "song", NAMES) as staged:
+        raise AudioFileError(f"{staged.path / 'a.wav'}: cannot be written: why")
+    assert str(failure.value) == f"{tmp_path / 'song' / 'a.wav'}: cannot be written: why"
