@@ -144,9 +144,13 @@ class PortAudioDriver:
             raise DeviceError(f"{name!r} does not start: {reason(failure)}") from failure
         except TooLateError:
             raise DeviceError(f"{name!r} does not start: the server asks for no audio") from None
-        if not probe.wait(1, timeout=_STALE_SECONDS):
-            raise DeviceError(f"{name!r} does not start: the server asks for no audio")
-        return int(load(probe.words, layout.LAST_FRAMES))
+        deadline = time.monotonic() + _STALE_SECONDS
+        # The last that a callback notes, after it has moved the clock.
+        while not (frames := load(probe.words, layout.LAST_FRAMES)):
+            if time.monotonic() > deadline:
+                raise DeviceError(f"{name!r} does not start: the server asks for no audio")
+            time.sleep(0.001)
+        return int(frames)
 
     @property
     def _on_jack(self) -> bool:
