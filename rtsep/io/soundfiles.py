@@ -343,8 +343,10 @@ def _reason(error: Exception, file: Path) -> str:
     """Why `file` could not be written, as the system says it."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    said = _system_refusal(file) or str(error).strip().rstrip(".:")
-    return said or "the system gives no reason"
+    said = str(error).strip().rstrip(".:")
+    # Room may have been made since, by another song that failed for want of it.
+    unsaid = "the system gave no reason; is the disk full?" if said in ("", "System error") else said
+    return _system_refusal(file) or unsaid
 
 
 def _system_refusal(file: Path) -> str | None:

@@ -360,6 +360,23 @@ def test_a_full_disk_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert os.listdir(tmp_path) == []
 
 
+def test_a_disk_that_was_full_for_a_moment_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the time the system is asked for its reason, another song that failed has made room."""
+
+    def refuse(*arguments: object) -> None:
+        raise soundfile.LibsndfileError(2)
+
+    with pytest.raises(
+        AudioFileError, match=r"a\.wav: cannot be written: the system gave no reason; is the disk"
+    ):
+        with SoundWriter(tmp_path / "a.wav", RATE, 1) as writer:
+            monkeypatch.setattr(soundfile.SoundFile, "write", refuse)
+            writer.write(np.zeros((1, 10), np.float32))
+    assert os.listdir(tmp_path) == []
+
+
 def test_files_have_the_usual_permissions(tmp_path: Path) -> None:
     """A hidden file made by tempfile would end up readable by its owner only."""
     (tmp_path / "usual").touch()
