@@ -25,6 +25,8 @@ class Loads:
 
     def __init__(self, device: str = "cpu") -> None:
         self.cpu = self.gpu = math.nan
+        self._library: Any
+        self._handle: Any
         self._library, self._handle = _gpu(device) if device.startswith("cuda") else (None, None)
         self._wall, self._used = time.monotonic(), time.process_time()
 
