@@ -26,6 +26,8 @@ COLOURS = {"vocals": "#d1495b", "drums": "#2e4057", "bass": "#66a182", "other": 
 GREY = "#666666"
 OFFLINE_MS = 1300.0
 """Where models for files stand on the axis of latency, which has no place for them."""
+APART = 2.2
+"""How far beyond the one before each further one of ours stands."""
 
 
 def read_models(root: Path) -> list[AnyPackage]:
@@ -89,8 +91,10 @@ def _draw_measured(axis: matplotlib.axes.Axes, packages: list[AnyPackage]) -> No
         fontsize=10,
     )
     top = max(score for package in packages for score in _scores(package).values())
+    offline = 0
     for k, package in enumerate(packages):
-        at = latency(package) or OFFLINE_MS
+        at = latency(package) or OFFLINE_MS * APART**offline
+        offline += latency(package) is None
         # Figures of the fastest model stand to the left, or they would lie on the next one's points.
         left = k == 0 and len(packages) > 1
         lowest = float("-inf")
@@ -107,10 +111,9 @@ def _draw_measured(axis: matplotlib.axes.Axes, packages: list[AnyPackage]) -> No
                 fontsize=8,
                 color=COLOURS[stem],
             )
-        name = package.name if latency(package) else f"{package.name}\n(offline)"
         # Names of neighbours stand on two lines in turn.
         axis.annotate(
-            name,
+            package.name,
             (at, top),
             (0, 12 + 13 * (k % 2)),
             ha="center",
@@ -118,7 +121,7 @@ def _draw_measured(axis: matplotlib.axes.Axes, packages: list[AnyPackage]) -> No
             fontsize=9,
         )
     marks = [matplotlib.lines.Line2D([], [], marker="D", linestyle="", color=COLOURS[stem]) for stem in STEMS]
-    axis.legend(marks, STEMS, loc="center right", fontsize=8, frameon=False, bbox_to_anchor=(0.86, 0.5))
+    axis.legend(marks, STEMS, loc="center", fontsize=8, frameon=False, bbox_to_anchor=(0.66, 0.5))
     axis.margins(y=0.12)
     axis.set_ylim(top=top + 2.2)
     axis.set_ylabel("SDR, dB")
