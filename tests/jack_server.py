@@ -12,6 +12,8 @@ from types import TracebackType
 import psutil
 import pytest
 
+from tests import audio_server
+
 _ENVIRONMENT = {
     "JACK_NO_START_SERVER": "1",
     # Without a session bus the reservation of a (non-existent) card can only fail.
@@ -46,14 +48,9 @@ class JackServer:
         driver = ["-d", "dummy", "-r", str(self.rate), "-p", str(self.period)]
         driver += ["-P", str(self.outputs), "-C", str(self.inputs)]
         command = ["jackd", "-n", self.name, "-r", *driver]
-        if shutil.which("setpriv") is not None:
-            # A test run that is killed takes its server along.
-            command = ["setpriv", "--pdeathsig", "KILL", *command]
         _forget_dead_servers()
         try:
-            self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-            )
+            self._process = audio_server.begin(command)
             self._await()
         except BaseException:
             self.stop()
@@ -86,21 +83,12 @@ class JackServer:
 
     def run(self, *command: str, timeout: float = 10) -> str:
         """Run a JACK tool against this server; returns what it printed."""
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=timeout)
-        if done.returncode != 0:
-            raise RuntimeError(f"{' '.join(command)}: {done.stdout}{done.stderr}")
-        return done.stdout
+        return audio_server.tell(command, timeout)
 
     def stop(self) -> None:
         """End the server, as if the device were pulled out. May be called more than once."""
-        if self._process is None:
-            return
-        self._process.terminate()
-        try:
-            self._process.wait(5)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        if self._process is not None:
+            audio_server.end(self._process)
 
     def _restore(self) -> None:
         for key, value in self._before.items():

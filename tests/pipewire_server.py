@@ -12,6 +12,8 @@ from typing import Self
 
 import pytest
 
+from tests import audio_server
+
 # The sink is timed by the driver, and what is played into it comes out of its monitor ports. A session
 # manager would give it ports; without one it has to do so itself.
 _CONFIGURATION = """
@@ -87,13 +89,7 @@ class PipeWireServer:
             for name in ("XDG_RUNTIME_DIR", "PIPEWIRE_RUNTIME_DIR"):
                 self._patch.setenv(name, self._folder.name)
             self._patch.setenv("LD_LIBRARY_PATH", _LIBRARIES)
-            command = ["pipewire", "-c", str(configuration)]
-            if shutil.which("setpriv") is not None:
-                # A test run that is killed takes its server along.
-                command = ["setpriv", "--pdeathsig", "KILL", *command]
-            self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-            )
+            self._process = audio_server.begin(["pipewire", "-c", str(configuration)])
             self._await()
         except BaseException:
             self._end()
@@ -116,10 +112,7 @@ class PipeWireServer:
 
     def run(self, *command: str, timeout: float = 10) -> str:
         """Run a tool of JACK's or PipeWire's against this server; returns what it printed."""
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=timeout)
-        if done.returncode != 0:
-            raise RuntimeError(f"{' '.join(command)}: {done.stdout}{done.stderr}")
-        return done.stdout
+        return audio_server.tell(command, timeout)
 
     def change_period(self, frames: int) -> None:
         """Go on in blocks of another length, as when another program asks for it."""
@@ -127,12 +120,7 @@ class PipeWireServer:
 
     def _end(self) -> None:
         if self._process is not None:
-            self._process.terminate()
-            try:
-                self._process.wait(5)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
+            audio_server.end(self._process)
         self._patch.undo()
         self._folder.cleanup()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -227,9 +228,7 @@ def peers(
     """
     from rtsep.bench import peers as bench_peers
 
-    chosen = [name for name in bench_peers.PEERS if not peer or any(word in name for word in peer)]
-    if not chosen:
-        raise UsageError(f"no peer is called so; there are: {'; '.join(bench_peers.PEERS)}")
+    chosen = _named(peer, bench_peers.PEERS)
     result = bench_peers.run(
         model or bench_peers.OURS,
         peers=chosen,
@@ -269,9 +268,7 @@ def files(
     """
     from rtsep.bench import files as bench_files
 
-    chosen = [name for name in bench_files.PEERS if not peer or any(word in name for word in peer)]
-    if not chosen and peer != ["none"]:
-        raise UsageError(f"no peer is called so; there are: {'; '.join(bench_files.PEERS)}")
+    chosen = [] if peer == ["none"] else _named(peer, bench_files.PEERS)
     result = bench_files.run(
         model or bench_files.MODELS,
         backends=backend or bench_files.BACKENDS,
@@ -382,6 +379,14 @@ def _change(change: float | None, unit: str) -> str:
     if change is None:
         return ""
     return f"{change:+.2f} dB" if unit == "dB" else f"{100.0 * change:+.0f} %"
+
+
+def _named(words: list[str] | None, peers: Iterable[str]) -> list[str]:
+    """The peers whose names hold one of the words; all if there are none. Raises UsageError for no peer."""
+    chosen = [name for name in peers if not words or any(word in name for word in words)]
+    if not chosen:
+        raise UsageError(f"no peer is called so; there are: {'; '.join(peers)}")
+    return chosen
 
 
 def _finish(result: Result, output: Path | None, as_json: bool) -> int:

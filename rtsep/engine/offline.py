@@ -334,6 +334,8 @@ class _Results:
         self._heard = [i for i, stem in enumerate(spec.stems) if stem not in set(muted)]
         # Where the rate is not the source's, the format has no room for what was lost.
         self._lost = LostBand(channels) if spec.sample_rate != rate == reader.source_rate else None
+        if self._lost is None:
+            reader.forget_source()
         self._rest = spec.stems.index("other") if "other" in spec.stems else self._stems - 1
         self._resampler = (
             None
@@ -356,9 +358,8 @@ class _Results:
     def write(self, stems: NDArray[np.float32], last: bool = False) -> None:
         """Write the next (stems, channels, samples) at the model's rate."""
         stems = self._folded(stems)
-        song = self._reader.take_source()
         if self._lost is not None:
-            self._lost.hear_song(self._folded(song))
+            self._lost.hear_song(self._folded(self._reader.take_source()))
             stems = np.concatenate([stems, self._lost.mix(stems.shape[-1])[np.newaxis]])
         if self._resampler is not None:
             flat = np.ascontiguousarray(stems.reshape(len(stems) * self._channels, -1).T)

@@ -143,6 +143,10 @@ class SoundReader:
         self._ready_frames = len(rest)
         return np.ascontiguousarray(block.T)
 
+    def forget_source(self) -> None:
+        """Hold none of what is decoded, from here on: nobody will take it."""
+        self._source = None
+
     def take_source(self) -> NDArray[np.float32]:
         """What has been decoded since the last call, (channels, samples) at the source's rate.
 

@@ -39,11 +39,12 @@ class DeckSection:
             self._linear[k] = db_to_linear(db)
         return self._linear
 
-    def levels(self, into: Doubles, replaced: Sequence[bool] = ()) -> None:
+    def levels(self, into: Doubles, replaced: Sequence[bool] | None = None) -> None:
         """What the crossfader lets through.
 
         Args:
-            replaced: of each deck, whether its last stem holds its whole input, whose side is the deck's own.
+            replaced: of each deck, whether its last stem holds its whole input, whose side is the deck's own;
+                none if left out.
             into: (decks x stems + decks,) float64, overwritten: amplitude factors of every strip, the first
                 deck's first, and of every deck's dry signal, which has the deck's level in it: a strip has it
                 in its own gain.
@@ -53,7 +54,7 @@ class DeckSection:
         gains = self.gains()
         for deck in range(decks):
             for stem, swapped in enumerate(self.swapped):
-                whole = stem == stems - 1 and any(replaced[deck : deck + 1])
+                whole = replaced is not None and replaced[deck] and stem == stems - 1
                 side = 1 - deck if swapped and decks == 2 and not whole else deck
                 into[deck * stems + stem] = sides[side]
             into[decks * stems + deck] = sides[deck] * gains[deck]

@@ -10,6 +10,7 @@ import subprocess
 import time
 from collections.abc import Iterable, Iterator
 
+from tests import audio_server
 from tests.jack_server import JackServer
 from tests.pipewire_server import PipeWireServer
 
@@ -32,12 +33,7 @@ def meter(server: JackServer | PipeWireServer) -> Iterator[subprocess.Popen[byte
         yield process
     finally:
         # Told to end, it leaves the server; killed, it may leave JACK's database locked.
-        process.terminate()
-        try:
-            process.wait(5)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        audio_server.end(process)
         assert process.stdout is not None
         process.stdout.close()
 
