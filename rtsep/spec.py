@@ -84,6 +84,11 @@ class AudioSpec:
         if not self.stems or len(set(self.stems)) != len(self.stems):
             raise ModelError(f"stem names must be present and distinct: {self.stems}")
 
+    @property
+    def rest(self) -> str:
+        """The stem that what belongs to none goes to: "other", or else the last."""
+        return "other" if "other" in self.stems else self.stems[-1]
+
 
 @dataclass(frozen=True, slots=True)
 class StreamSpec(AudioSpec):

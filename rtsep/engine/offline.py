@@ -336,7 +336,7 @@ class _Results:
         self._lost = LostBand(channels) if spec.sample_rate != rate == reader.source_rate else None
         if self._lost is None:
             reader.forget_source()
-        self._rest = spec.stems.index("other") if "other" in spec.stems else self._stems - 1
+        self._rest = spec.stems.index(spec.rest)
         self._resampler = (
             None
             if rate == spec.sample_rate

@@ -51,7 +51,8 @@ class Separator:
 
         Returns:
             Every stem by name, float32, of the shape and rate of `audio` and aligned with it to the
-            sample. At the model's own rate the stems of rtsep's own networks add up to `audio`.
+            sample. The stems of rtsep's own networks add up to `audio`: what it has above the model's
+            rate goes to its rest (`AudioSpec.rest`).
 
         Raises:
             UsageError: for other shapes, an impossible rate, or samples that are not finite; and once closed.
@@ -70,12 +71,20 @@ class Separator:
             raise UsageError("the audio holds samples that are not finite")
         planar = np.atleast_2d(given)
         rate, channels = self.spec.sample_rate, self.spec.channels
-        mix = with_channels(resampled(planar, sample_rate, rate), channels)
-        stems = {}
-        for name, stem in zip(self.spec.stems, separate_array(self._model, mix), strict=True):
-            back = _with_length(resampled(stem, rate, sample_rate), planar.shape[1])
-            stems[name] = with_channels(back, planar.shape[0]).reshape(given.shape)
-        return stems
+        song = with_channels(planar, channels)
+        mix = resampled(song, sample_rate, rate)
+
+        def returned(heard: NDArray[np.float32]) -> NDArray[np.float32]:
+            return _with_length(resampled(heard, rate, sample_rate), song.shape[1])
+
+        separated = separate_array(self._model, mix)
+        stems = {name: returned(stem) for name, stem in zip(self.spec.stems, separated, strict=True)}
+        if rate != sample_rate:
+            # As for files: see `rtsep.engine.lost_band`.
+            stems[self.spec.rest] = stems[self.spec.rest] + (song - returned(mix))
+        return {
+            name: with_channels(stem, planar.shape[0]).reshape(given.shape) for name, stem in stems.items()
+        }
 
     def close(self) -> None:
         """Release the device that the network runs on; nothing can be separated afterwards."""

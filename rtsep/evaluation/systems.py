@@ -16,7 +16,7 @@ from rtsep.evaluation.encodings import TrainedEncoding
 from rtsep.evaluation.filterbanks import Filterbank, filterbank_irm
 from rtsep.evaluation.oracles import ibm, irm, multichannel_wiener
 from rtsep.evaluation.spectra import Transform
-from rtsep.evaluation.tracks import ACCOMPANIMENT, BASS, BASS_AND_OTHER, OTHER, VOCALS, Track
+from rtsep.evaluation.tracks import BASS, BASS_AND_OTHER, OTHER, Track, with_accompaniment
 from rtsep.separators.registry import AnyPackage, OfflinePackage, find_any, streaming
 from rtsep.spec import AudioSpec, UsageError
 
@@ -115,7 +115,7 @@ class Model:
         stems = self._separator.separate(track.mixture, track.sample_rate)
         if self._stands_for:
             stems = {self._stands_for.get(stem, stem): audio for stem, audio in stems.items()}
-        estimates = _with_accompaniment(dict(stems))
+        estimates = with_accompaniment(dict(stems))
         if BASS_AND_OTHER in track.parts and OTHER in stems:
             estimates[BASS_AND_OTHER] = stems[OTHER] + stems[BASS] if BASS in stems else stems[OTHER]
         return estimates
@@ -148,7 +148,7 @@ class Oracle:
     def separate(self, track: Track) -> dict[str, Audio]:
         """Estimates of the track's parts, and of the accompaniment."""
         estimates = ORACLES[self.name](np.stack(list(track.parts.values())), self._transform)
-        return _with_accompaniment(dict(zip(track.parts, estimates, strict=True)))
+        return with_accompaniment(dict(zip(track.parts, estimates, strict=True)))
 
     def close(self) -> None:
         """Nothing is held."""
@@ -200,7 +200,7 @@ class FilterbankOracle:
             raise UsageError(f"{self.name} is for {self._rate} Hz, {track.name} has {track.sample_rate} Hz")
         stems = np.stack(list(track.parts.values()))
         estimates = self._separate(stems)
-        return _with_accompaniment(dict(zip(track.parts, estimates, strict=True)))
+        return with_accompaniment(dict(zip(track.parts, estimates, strict=True)))
 
     def close(self) -> None:
         """Nothing is held."""
@@ -226,10 +226,3 @@ def open_oracle(text: str, transform: Transform | None = None) -> System:
 def oracle_names() -> list[str]:
     """All of them, as `open_oracle` takes them."""
     return [*ORACLES, *(f"{name}:MODEL" for name in FILTERBANK_ORACLES)]
-
-
-def _with_accompaniment(estimates: dict[str, Audio]) -> dict[str, Audio]:
-    rest = [estimate for stem, estimate in estimates.items() if stem != VOCALS]
-    if VOCALS not in estimates or ACCOMPANIMENT in estimates or not rest:
-        return estimates
-    return estimates | {ACCOMPANIMENT: np.sum(np.stack(rest), axis=0)}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,10 +53,7 @@ class Track:
     @property
     def targets(self) -> dict[str, Audio]:
         """All that can be scored: the parts and, where vocals are one of them, the accompaniment."""
-        rest = [part for stem, part in self.parts.items() if stem != VOCALS]
-        if VOCALS not in self.parts or not rest:
-            return dict(self.parts)
-        return self.parts | {ACCOMPANIMENT: np.sum(np.stack(rest), axis=0, dtype=np.float32)}
+        return with_accompaniment(self.parts)
 
     @property
     def samples(self) -> int:
@@ -65,6 +64,14 @@ class Track:
     def seconds(self) -> float:
         """Length in seconds."""
         return self.samples / self.sample_rate
+
+
+def with_accompaniment(stems: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Stems, (channels, samples) by name, and if vocals are among them the sum of the others as well."""
+    rest = [audio for stem, audio in stems.items() if stem != VOCALS]
+    if VOCALS not in stems or ACCOMPANIMENT in stems or not rest:
+        return dict(stems)
+    return {**stems, ACCOMPANIMENT: np.sum(np.stack(rest), axis=0)}
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,11 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from rtsep.evaluation.metrics import chunk_sdr, damage, median_attenuation, sounding_chunks
-from rtsep.evaluation.tracks import VOCALS
+from rtsep.evaluation.scorer import TrackScores, median, score_track
+from rtsep.evaluation.tracks import ACCOMPANIMENT, VOCALS, with_accompaniment
+from rtsep.evaluation.tracks import Track as Truth
 from rtsep.spec import STEMS
-from rtsep.training.corpus import Track
+from rtsep.training.corpus import Track, backing
 
 Audio = NDArray[np.float32]
 
@@ -19,11 +20,12 @@ Audio = NDArray[np.float32]
 def score_tracks(
     separate: Callable[[Audio], Audio], tracks: list[Track], rate: int, stems: tuple[str, ...] = STEMS
 ) -> dict[str, float]:
-    """Score whole tracks, one-second chunks, medians over the chunks of all tracks.
+    """Score whole tracks by the scorer of `rtsep eval`; medians over tracks, as it takes them.
 
     Args:
         separate: (2, samples) to (stems, 2, samples), in the order of `stems`.
-        tracks: their mixture is the sum of their stems; a missing stem is silence.
+        tracks: their mixture is the sum of their stems; a missing stem is silence, but within an
+            accompaniment it is not known.
         rate: Hz.
         stems: what is told apart.
 
@@ -31,33 +33,20 @@ def score_tracks(
         dB: SDR of each stem and, if vocals are one, their gain in SDR over the mixture's own, how far
         muting attenuates them, and what muting does to seconds without them. What no track has is left out.
     """
-    sdr: dict[str, list[float]] = {stem: [] for stem in stems}
-    own: list[float] = []
-    attenuation, harm = [], []
+    found: dict[str, list[float]] = {}
     for track in tracks:
-        silence = np.zeros((2, track.samples), dtype=np.float32)
-        truth = {s: track.stems[s].T / np.float32(32768.0) if s in track.stems else silence for s in stems}
-        mix = np.sum(list(truth.values()), axis=0)
-        estimates = separate(mix)
-        for index, stem in enumerate(stems):
-            sdr[stem].extend(chunk_sdr(truth[stem], estimates[index], rate))
-        if VOCALS not in stems:
-            continue
-        voice = estimates[stems.index(VOCALS)]
-        own.extend(chunk_sdr(truth[VOCALS], mix, rate))
-        attenuation.append(median_attenuation(truth[VOCALS], voice, rate))
-        quiet = np.repeat(~sounding_chunks(truth[VOCALS], rate), rate)
-        if quiet.any():
-            free = np.flatnonzero(quiet)
-            harm.append(damage(mix[:, free], voice[:, free]))
-    scores = {f"{stem}_sdr": float(np.median(v)) for stem, v in sdr.items() if v}
-    if own:
-        scores["vocals_sdr_gain"] = scores["vocals_sdr"] - float(np.median(own))
-        measured = [value for value in attenuation if not math.isnan(value)]
-        scores |= {"vocal_attenuation": float(np.mean(measured))} if measured else {}
-    if harm:
-        scores["damage"] = float(np.mean(harm))
-    return scores
+        truth = _truth(track, rate, stems)
+        mix = truth.mixture
+        estimates = with_accompaniment(dict(zip(stems, separate(mix), strict=True)))
+        scores = score_track(truth, "estimates", estimates)
+        figures = {f"{stem}_sdr": _sdr(scores, stem) for stem in stems if stem in scores.targets}
+        if VOCALS in truth.parts:
+            own = score_track(truth, "mixture", {VOCALS: mix}, muting=False)
+            figures["vocals_sdr_gain"] = figures[f"{VOCALS}_sdr"] - _sdr(own, VOCALS)
+        for name, value in (figures | scores.muting).items():
+            found.setdefault(name, []).append(value)
+    medians = {name: median(np.array(values)) for name, values in found.items()}
+    return {name: value for name, value in medians.items() if not math.isnan(value)}
 
 
 def overall(scores: dict[str, float]) -> float:
@@ -72,3 +61,17 @@ def overall(scores: dict[str, float]) -> float:
     mean = float(np.average([scores[f"{s}_sdr"] for s in heard], weights=weights)) if heard else -math.inf
     # What is no number is worse than any: it could not be compared.
     return -math.inf if math.isnan(mean) else mean
+
+
+def _truth(track: Track, rate: int, stems: tuple[str, ...]) -> Truth:
+    """A track as the scorer takes it, (2, samples) by part."""
+    silence = np.zeros((2, track.samples), np.float32)
+    coarse = ACCOMPANIMENT in track.stems and not track.stems.keys() >= set(backing(stems))
+    parts = (VOCALS, ACCOMPANIMENT) if coarse else stems
+    scale = np.float32(1.0 / 32768.0)
+    planar = {part: scale * track.stems[part].T.astype(np.float32) for part in parts if part in track.stems}
+    return Truth(track.name, rate, {part: planar.get(part, silence) for part in parts})
+
+
+def _sdr(scores: TrackScores, target: str) -> float:
+    return scores.targets[target].values["sdr"]

@@ -1,4 +1,4 @@
-"""`rtsep.load(...).separate`: what it refuses, in one line and at once."""
+"""`rtsep.load(...).separate`: what its stems add up to; what it refuses, in one line and at once."""
 
 from __future__ import annotations
 
@@ -29,6 +29,25 @@ def test_an_impossible_rate_is_refused(separator: Separator, rate: float) -> Non
 @pytest.mark.parametrize("rate", [1_000, 44_100, 768_000])
 def test_the_ends_of_the_range_are_in_it(separator: Separator, rate: int) -> None:
     assert {stem.shape for stem in separator.separate(AUDIO, rate).values()} == {AUDIO.shape}
+
+
+@pytest.mark.parametrize("rate", [8_000, 44_100, 48_000, 96_000])
+@pytest.mark.parametrize("shape", [(2, 30_001), (1, 30_001), (30_001,)])
+def test_stems_add_up_to_the_audio_at_any_rate(rate: int, shape: tuple[int, ...]) -> None:
+    """White noise, which fills the band up to the top that the model lacks."""
+    audio = np.random.default_rng(0).standard_normal(shape).astype(np.float32) / 8
+    with load("hpss") as separator:
+        stems = separator.separate(audio, rate)
+    np.testing.assert_allclose(np.sum(list(stems.values()), axis=0), audio, rtol=0, atol=3e-6)
+
+
+def test_what_the_models_rate_lacks_is_in_one_stem_alone() -> None:
+    tone = (0.5 * np.sin(2 * np.pi * 30_000 / 96_000 * np.arange(96_000))).astype(np.float32)
+    with load("hpss") as separator:
+        stems = separator.separate(tone, 96_000)
+        rest = stems.pop(separator.spec.rest)
+    np.testing.assert_allclose(rest[2000:-2000], tone[2000:-2000], rtol=0, atol=1e-5)
+    assert max(np.abs(stem[2000:-2000]).max() for stem in stems.values()) < 1e-5
 
 
 def test_a_closed_separator_separates_nothing() -> None:
