@@ -1,9 +1,10 @@
-"""Which tests run beside others and which alone, and what keeps the two apart.
+"""Which tests run beside others and which alone, and what keeps them apart.
 
-`make test` runs the suite in two parts: first what only computes, on all processors at once; then, one after
-the other, what is marked `realtime`: whatever plays at a sound card's pace or waits for other programs
-(JACK, MIDI, a browser, a running `rtsep live`), and would fail or mislead beside tests that take all
-there is. A test that starts such a thing without the mark fails: see `tests/guard.py`.
+`make test` runs the suite in three parts: first what only computes, on all processors at once; then, two at a
+time, what is marked `realtime`: whatever plays at a sound card's pace or waits for other programs (JACK,
+MIDI, a browser, a running `rtsep live`), and would fail or mislead beside tests that take all there is;
+last, one after the other, what is marked `alone` as well: what looks at hops that were late or lost. A test
+that starts what runs in real time without the mark fails: see `tests/guard.py`.
 """
 
 from __future__ import annotations
@@ -15,21 +16,28 @@ from pathlib import Path
 import pytest
 
 # Before numba is loaded. Two processes that compile the same function at once may spoil each other's index
-# of a cache, so each of those that share the tests has a cache of its own. The realtime part, which
-# comes later and is alone, finds there what the first worker has compiled.
+# of a cache, so each of those that share the tests has a cache of its own. The parts that come later find
+# there what the first workers have compiled.
 _CACHES = Path(__file__).parents[1] / ".pytest_cache" / "numba"
 os.environ["NUMBA_CACHE_DIR"] = str(_CACHES / os.environ.get("PYTEST_XDIST_WORKER", "gw0"))
 
 from tests import guard  # noqa: E402
 
+_WANTED = {
+    "realtime": "mark.realtime",
+    "realtime and not alone": "mark.realtime",
+    "realtime and alone": "mark.alone",
+}
+"""What a file must hold to have tests of a part."""
 _LONGEST = ("tests/test_static.py",)
 """Begun first, so that no processor has to wait for the other at the end."""
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     # A file without the mark need not be imported where only marked tests are wanted.
-    if config.option.markexpr == "realtime" and collection_path.suffix == ".py":
-        return "mark.realtime" not in collection_path.read_text(encoding="utf-8") or None
+    wanted = _WANTED.get(config.option.markexpr)
+    if wanted is not None and collection_path.suffix == ".py":
+        return wanted not in collection_path.read_text(encoding="utf-8") or None
     return None
 
 
@@ -39,5 +47,5 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
-    with guard.watching(alone=item.get_closest_marker("realtime") is not None):
+    with guard.watching(marked=item.get_closest_marker("realtime") is not None):
         return (yield)

@@ -1,4 +1,4 @@
-"""Fails a test that starts what runs in real time, unless it is marked as one that runs alone.
+"""Fails a test that starts what runs in real time, unless it is marked as one that may.
 
 Processes are seen by Python's own audit of them, whoever starts them; the paced driver by its start.
 """
@@ -45,7 +45,9 @@ def in_real_time(command: Sequence[str]) -> bool:
 
 
 def _refuse(what: str) -> None:
-    raise NeedsMarkError(f"starts {what}: mark the test with pytest.mark.realtime, so that it runs alone")
+    raise NeedsMarkError(
+        f"starts {what}: mark the test with pytest.mark.realtime, so that it runs after the crowd"
+    )
 
 
 def _audit(event: str, arguments: tuple[Any, ...]) -> None:
@@ -78,11 +80,11 @@ def _install() -> None:
 
 
 @contextlib.contextmanager
-def watching(alone: bool) -> Iterator[None]:
-    """Refuse, while the block lasts, whatever only a test that runs `alone` may start."""
+def watching(marked: bool) -> Iterator[None]:
+    """Refuse, while the block lasts, whatever only a test that is `marked` may start."""
     global _crowded
     _install()
-    before, _crowded = _crowded, not alone
+    before, _crowded = _crowded, not marked
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""What runs in real time cannot get among the tests that share the machine, and both kinds are always run."""
+"""What runs in real time cannot get among the tests that share the machine, and all kinds are always run."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ ROOT = Path(__file__).parents[1]
 )
 def test_what_runs_in_real_time_is_known_by_its_command(command: list[str]) -> None:
     assert in_real_time(command)
-    with guard.watching(alone=False), pytest.raises(NeedsMarkError, match="realtime"):
+    with guard.watching(marked=False), pytest.raises(NeedsMarkError, match="realtime"):
         subprocess.Popen(command)
 
 
@@ -56,7 +56,7 @@ def test_what_does_not_is_left_alone(command: list[str]) -> None:
 
 def test_a_driver_with_a_clock_and_a_terminal_are_known_too() -> None:
     driver = NullDriver(source=np.zeros((2, 100), np.float32))
-    with guard.watching(alone=False):
+    with guard.watching(marked=False):
         with pytest.raises(NeedsMarkError, match="pace"):
             driver.start(RealtimePort(2, 2, 1024, 0))
         with pytest.raises(NeedsMarkError, match="terminal"):
@@ -68,8 +68,8 @@ def test_a_driver_with_a_clock_and_a_terminal_are_known_too() -> None:
     assert not driver.active
 
 
-def test_a_test_that_runs_alone_may_do_it() -> None:
-    with guard.watching(alone=True):
+def test_a_test_that_is_marked_may_do_it() -> None:
+    with guard.watching(marked=True):
         # As far as the guard is concerned; there is no such program.
         with pytest.raises(FileNotFoundError):
             subprocess.Popen(["/nowhere/jackd"])
@@ -100,32 +100,53 @@ def test_the_mark_is_what_decides(tmp_path: Path) -> None:
     ], done.stdout
 
 
-# -- both parts are run ----------------------------------------------------------------------------------
+# -- all parts are run -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("crowd", "alone", "code"),
-    [(0, 0, 0), (1, 0, 1), (0, 1, 1), (3, 1, 3), (5, 0, 0), (0, 5, 0), (5, 1, 1), (5, 5, 5), (1, 5, 1)],
+    ("codes", "code"),
+    [
+        ((0, 0, 0), 0),
+        ((1, 0, 0), 1),
+        ((0, 1, 0), 1),
+        ((0, 0, 1), 1),
+        ((3, 1, 0), 3),
+        ((0, 3, 1), 3),
+        ((5, 0, 5), 0),
+        ((0, 5, 5), 0),
+        ((5, 5, 1), 1),
+        ((1, 5, 5), 1),
+        ((5, 5, 5), 5),
+    ],
 )
-def test_both_parts_are_run_and_either_can_fail(tmp_path: Path, crowd: int, alone: int, code: int) -> None:
+def test_all_parts_are_run_and_any_can_fail(tmp_path: Path, codes: tuple[int, int, int], code: int) -> None:
+    crowd, pair, alone = codes
     python = tmp_path / "python"
     python.write_text(
         "#!/bin/bash\n"
         f'printf "%s|" "$@" >> {tmp_path}/log; echo >> {tmp_path}/log\n'
-        f'case "$*" in *"not realtime"*) exit {crowd};; *) exit {alone};; esac\n'
+        f'case "$*" in *"not realtime") exit {crowd};; *"not alone") exit {pair};; *) exit {alone};; esac\n'
     )
     python.chmod(0o755)
     script = ROOT / "scripts" / "run_tests.sh"
     done = subprocess.run([script, python, "-k", "a or b", "tests/x"], check=False)
     assert done.returncode == code
-    first, second = (tmp_path / "log").read_text().splitlines()
-    assert "|-k|a or b|tests/x|" in first and "|-k|a or b|tests/x|" in second
-    assert first.endswith("|-m|not realtime|") and second.endswith("|-n|0|-m|realtime|")
+    parts = (tmp_path / "log").read_text().splitlines()
+    assert all("|-k|a or b|tests/x|" in part for part in parts)
+    first, second, third = parts
+    assert first.endswith("|-m|not realtime|") and second.endswith("|-m|realtime and not alone|")
+    assert third.endswith("|-n|0|-m|realtime and alone|")
 
 
-def test_who_interrupts_the_first_part_is_spared_the_second(tmp_path: Path) -> None:
+def test_who_interrupts_the_first_part_is_spared_the_others(tmp_path: Path) -> None:
     python = tmp_path / "python"
     python.write_text(f"#!/bin/bash\necho x >> {tmp_path}/log\nexit 2\n")
     python.chmod(0o755)
     assert subprocess.run([ROOT / "scripts" / "run_tests.sh", python], check=False).returncode == 2
     assert (tmp_path / "log").read_text() == "x\n"
+
+
+def test_what_runs_alone_is_real_time() -> None:
+    """Otherwise it would be among the crowd."""
+    marked = [file for file in (ROOT / "tests").rglob("test_*.py") if "mark.alone" in file.read_text()]
+    assert marked and all("mark.realtime" in file.read_text() for file in marked)

@@ -82,8 +82,8 @@ def test_steps_allocate_nothing(architecture: str, backend: str, tmp_path: Path)
     ) as stream:
         stream.input[:] = 0.1
         smallest = min(stream.input.nbytes, stream.stems.nbytes)
-        assert_makes_no_array(stream.step, smallest)
-        assert_makes_no_array(stream.reset, smallest)
+        assert_makes_no_array(stream.step, smallest, times=200)
+        assert_makes_no_array(stream.reset, smallest, times=200)
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads Linux's own account of memory")

@@ -38,7 +38,7 @@ def test_the_same_code_runs_on_a_cpu(tmp_path: Path) -> None:
     model, file = build_tiny_model(tmp_path), tmp_path / "figures.json"
     result = gpu_decks(
         *("--device", "cpu", "--model", model, "--json", file),
-        *("--hops", "10", "--silences", "1", "--most", "2", "--excerpt", "2"),
+        *("--hops", "5", "--silences", "1", "--most", "2", "--excerpt", "1"),
     )
     assert result.returncode == 0, result.stderr
     figures = json.loads(file.read_text())

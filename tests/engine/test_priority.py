@@ -22,6 +22,7 @@ from tests.rt.test_priority import on_a_thread, policy
 
 pytestmark = [
     pytest.mark.realtime,
+    pytest.mark.alone,
     pytest.mark.skipif(not hasattr(os, "sched_getscheduler"), reason="nobody to ask"),
 ]
 SOUND = np.full((2, RATE // 4), 0.1, np.float32)

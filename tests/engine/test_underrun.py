@@ -17,7 +17,7 @@ from rtsep.engine.telemetry import Telemetry
 from rtsep.io.null import NullDriver
 from tests.engine.standin import HOP, RATE, SHARES, StandIn, delayed, sine
 
-pytestmark = pytest.mark.realtime
+pytestmark = [pytest.mark.realtime, pytest.mark.alone]
 
 BLOCK = 128
 ALLOWANCE = 16 * BLOCK

@@ -61,6 +61,7 @@ def test_unpaced_it_hears_all_of_the_source_and_loses_nothing(block: int) -> Non
 
 
 @pytest.mark.realtime
+@pytest.mark.alone
 def test_paced_it_makes_exactly_the_callbacks_of_its_time_and_none_early() -> None:
     block, rate, length = 128, 44100, 22050
     driver = NullDriver(rate, block, noise(2, length))
@@ -81,6 +82,7 @@ def test_paced_it_makes_exactly_the_callbacks_of_its_time_and_none_early() -> No
 
 
 @pytest.mark.realtime
+@pytest.mark.alone
 def test_paced_the_delayed_dry_signal_comes_out_without_any_worker() -> None:
     audio, latency = noise(2, 5000), 700
     driver = NullDriver(44100, 64, audio)
@@ -92,6 +94,7 @@ def test_paced_the_delayed_dry_signal_comes_out_without_any_worker() -> None:
 
 
 @pytest.mark.realtime
+@pytest.mark.alone
 def test_a_loop_repeats_until_stopped() -> None:
     audio = noise(2, 1000)
     driver = NullDriver(44100, 96, audio, loop=True, capture_seconds=0.1)
@@ -112,6 +115,7 @@ def test_a_loop_repeats_until_stopped() -> None:
 
 
 @pytest.mark.realtime
+@pytest.mark.alone
 def test_without_a_source_there_is_silence_without_end() -> None:
     driver = NullDriver(48000, 32, in_channels=1, out_channels=3)
     assert driver.open() == StreamFormat(48000, 32, 1, 3, 0, 0)
@@ -138,6 +142,7 @@ def test_unpaced_it_waits_for_a_worker_and_can_be_stopped_while_it_does() -> Non
 
 
 @pytest.mark.realtime
+@pytest.mark.alone
 def test_stopping_before_starting_and_twice_is_harmless() -> None:
     driver: AudioDriver = NullDriver()
     driver.stop()
@@ -151,6 +156,7 @@ def test_stopping_before_starting_and_twice_is_harmless() -> None:
 
 
 @pytest.mark.realtime
+@pytest.mark.alone
 def test_what_cannot_be_is_refused_in_one_line() -> None:
     for make in (
         lambda: NullDriver(block=0),

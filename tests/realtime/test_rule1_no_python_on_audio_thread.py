@@ -23,7 +23,7 @@ from tests.jack_server import JackServer
 from tests.realtime.loads import LOADS
 from tests.realtime.trial import run
 
-pytestmark = pytest.mark.realtime
+pytestmark = [pytest.mark.realtime, pytest.mark.alone]
 
 _SECONDS = 3.0
 _TRIES = 6

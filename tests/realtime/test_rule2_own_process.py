@@ -24,7 +24,7 @@ from tests.models import build_tiny_model
 from tests.realtime.iodelay import OUT, meter
 from tests.realtime.loads import LOADS, gesturing, under
 
-pytestmark = pytest.mark.realtime
+pytestmark = [pytest.mark.realtime, pytest.mark.alone]
 
 BLOCK = 128
 AMPLE = 128 * BLOCK
@@ -108,7 +108,9 @@ def reaches(condition: Callable[[Telemetry], bool], engine: rtsep.Engine) -> Tel
 def test_parameters_reach_the_engine_and_meters_come_back(model: Path) -> None:
     """With sound from a real server: jack_iodelay's tones."""
     with JackServer("meters") as server, meter(server):
-        with rtsep.Engine(model, input="system", output="system", block=BLOCK, allowance=AMPLE) as engine:
+        with rtsep.Engine(
+            model, input="system", output="system", block=BLOCK, allowance=32 * BLOCK
+        ) as engine:
             for k in (0, 1):
                 server.run("jack_disconnect", f"system:capture_{k + 1}", f"PortAudio:in_{k}")
                 server.run("jack_connect", OUT, f"PortAudio:in_{k}")
