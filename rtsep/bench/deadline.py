@@ -68,7 +68,8 @@ def run(
                         continue
                     measured.add((name, count))
                     for block in blocks:
-                        label = f"{package.name}, {name}, {count} threads, blocks of {block}"
+                        plural = "s" if count > 1 else ""
+                        label = f"{package.name}, {name}, {count} thread{plural}, blocks of {block}"
                         say(label)
                         facts = {"model": package.name, "backend": name, "threads": count, "block": block}
                         rows.append({"label": label, **facts, **measure(stream, block, seconds)})

@@ -21,6 +21,8 @@ LATE = "#d1495b"
 COLOURS = ("#2e4057", "#66a182", "#edae49", "#8d6a9f", "#3d85c6", "#a0522d")
 BUCKETS_JOINED = 8
 """Buckets of the engine's histogram that make one bar: an eighth of an octave. A divisor of their number."""
+MOST_COLUMNS, ROWS_OF_ONE_COLUMN = 3, 8
+"""Of panels in one picture: beyond so many rows there are more columns."""
 MARKERS = {"causal": "o", "offline": "s", "oracle": "^"}
 SONG, SONG_PUBLISHED = 2000.0, 12000.0
 """Where what hears the whole song stands on the axis of latency, measured here and published."""
@@ -43,11 +45,17 @@ def histograms(rows: Sequence[dict[str, Any]], title: str) -> Figure:
     """Hop times of one configuration a panel, on a log axis, with the deadline drawn.
 
     Args:
-        rows: "label", "counts" (the engine's buckets), "deadline_ms", "first_ms", "p50_ms", "p99_ms".
+        rows: "label", "counts" (the engine's buckets), "deadline_ms", "first_ms", "p50_ms", "p99_ms". Where
+            there are many, several stand beside each other.
     """
-    figure = new(8.0, 1.1 + 1.25 * len(rows))
-    panels = figure.subplots(len(rows), 1, sharex=True, squeeze=False)[:, 0]
-    for axis, row in zip(panels, rows, strict=True):
+    columns = min(MOST_COLUMNS, -(-len(rows) // ROWS_OF_ONE_COLUMN))
+    lines = -(-len(rows) // columns)
+    figure = new(8.0 if columns == 1 else 5.0 * columns, 1.1 + 1.25 * lines)
+    grid = figure.subplots(lines, columns, sharex=True, squeeze=False)
+    panels = grid.ravel()
+    for empty in panels[len(rows) :]:
+        empty.set_axis_off()
+    for axis, row in zip(panels, rows, strict=False):
         counts = np.asarray(row["counts"])
         bars = counts.reshape(-1, BUCKETS_JOINED).sum(axis=1)
         edges = SHORTEST_NS * 1e-6 * 2.0 ** (np.arange(len(bars) + 1) * BUCKETS_JOINED / PER_OCTAVE)
@@ -57,13 +65,16 @@ def histograms(rows: Sequence[dict[str, Any]], title: str) -> Figure:
         axis.axvline(row["deadline_ms"], color=LATE, linewidth=1.2)
         axis.axvline(row["first_ms"], color=GREY, linewidth=1.0, linestyle=":")
         axis.set_yscale("symlog", linthresh=1.0)
-        axis.set_ylabel("hops", fontsize=8)
         times = f"p50 {row['p50_ms']:.2f}, p99 {row['p99_ms']:.2f} of {row['deadline_ms']:.2f} ms"
         axis.set_title(f"{row['label']}: {times}", loc="left", fontsize=8)
         _plain(axis)
-    panels[-1].set_xscale("log")
-    panels[-1].set_xlim(0.05, 4.0 * max(row["deadline_ms"] for row in rows))
-    panels[-1].set_xlabel("time of a hop, ms (red line: deadline; dotted: longest of the first hops)")
+    for axis in grid[:, 0]:
+        axis.set_ylabel("hops", fontsize=8)
+    for axis in panels[len(rows) - columns : len(rows)]:
+        axis.tick_params(labelbottom=True)
+    panels[0].set_xscale("log")
+    panels[0].set_xlim(0.05, 4.0 * max(row["deadline_ms"] for row in rows))
+    figure.supxlabel("time of a hop, ms (red line: deadline; dotted: longest of the first hops)", fontsize=9)
     figure.suptitle(title, fontsize=10)
     return figure
 

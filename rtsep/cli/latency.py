@@ -12,16 +12,17 @@ import typer
 from rtsep.backends.choices import BACKENDS, DEFAULT_BACKEND
 from rtsep.cli.threads import capped
 from rtsep.separators.registry import DEFAULT_MODEL
-from rtsep.spec import RtsepError
+from rtsep.spec import RtsepError, UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from rtsep.backends.stream import HopStream
     from rtsep.engine.latency import LatencyReport
+    from rtsep.engine.loopback import Loop
     from rtsep.engine.measurement import MeasuredDelay
     from rtsep.engine.telemetry import Telemetry
-    from rtsep.io.driver import StreamFormat
+    from rtsep.io.driver import AudioDriver, StreamFormat
     from rtsep.spec import StreamSpec
 
 
@@ -49,6 +50,14 @@ def latency(
         bool,
         typer.Option("--measure", help="Send noise through the engine and see. Makes no sound."),
     ] = False,
+    loopback: Annotated[
+        bool,
+        typer.Option(
+            "--loopback",
+            help="Play half a second of noise through the device and listen for it: with a cable from output"
+            " to input, what the device really adds.",
+        ),
+    ] = False,
     seconds: Annotated[float, typer.Option(min=0.5, help="How long to measure hop times.")] = 10.0,
     backend: Annotated[
         str, typer.Option(metavar="|".join(BACKENDS), help="What runs the model.")
@@ -61,9 +70,11 @@ def latency(
 
     Without a device it is arithmetic. With --input or --output that device is opened for what it says of
     itself. With --measure the delay of sound through the real engine is compared with the report, to the
-    sample, and computing is timed; where they differ, the exit code is 1.
+    sample, and computing is timed; where they differ, the exit code is 1. With --loopback and a cable
+    from the device's output to its input, what the device adds is measured as well.
 
     Example: rtsep latency --block 64 --measure
+    Example: rtsep latency --input Scarlett --output Scarlett --loopback
     """
     # Here and not above: help should not wait for numerical libraries.
     from rtsep.backends.stream import open_stream
@@ -75,8 +86,12 @@ def latency(
     threads = capped(threads)
     spec = package.spec
     asked = input is not None or output is not None
-    fmt = _format(spec, input, output, block, sample_rate, asked)
+    if loopback and not asked:
+        raise UsageError("--loopback takes a device: --input and --output")
+    driver = _driver(spec, input, output, block, sample_rate) if asked else None
+    fmt = _format(spec, driver, block, sample_rate)
     report = plan(spec, fmt, allowance)
+    loop: Loop | None = None
     delay: MeasuredDelay | None = None
     times: Telemetry | None = None
     screen = _screen(as_json)
@@ -90,8 +105,14 @@ def latency(
             times = _watched(stream, fmt, seconds, allowance, measure_hops)
             if screen is not None:
                 _tell_times(screen, times, report)
+    if loopback and driver is not None:
+        from rtsep.engine.loopback import measure_loop
+
+        loop = measure_loop(driver)
+        if screen is not None:
+            _tell_loop(screen, loop, report)
     if as_json:
-        typer.echo(json.dumps(as_data(report, spec, fmt, package.name, delay, times), indent=2))
+        typer.echo(json.dumps(as_data(report, spec, fmt, package.name, delay, times, loop), indent=2))
     if delay is not None and not delay.agrees:
         raise RtsepError(
             f"measured {delay.measured:g} samples of latency where {float(delay.reported):g} were reported"
@@ -105,6 +126,7 @@ def as_data(
     model: str,
     delay: MeasuredDelay | None,
     times: Telemetry | None,
+    loop: Loop | None = None,
 ) -> dict[str, Any]:
     """All of it as plain data; samples are the device's, times milliseconds."""
 
@@ -145,19 +167,32 @@ def as_data(
             "underruns": times.underruns,
             "late_hops": times.late_hops,
         }
+    if loop is not None:
+        data["measured_device"] = {
+            **length(loop.delay),
+            "reported": length(loop.reported),
+            "input_channel": loop.channel,
+            "gain_db": loop.gain_db,
+        }
+        data["measured_total"] = length(report.stream + loop.delay)
     return data
 
 
+def _driver(
+    spec: StreamSpec, input: str | None, output: str | None, block: int, sample_rate: int | None
+) -> AudioDriver:
+    from rtsep.io.portaudio import PortAudioDriver
+
+    return PortAudioDriver(input, output, block, sample_rate, None, None, preferred_rate=spec.sample_rate)
+
+
 def _format(
-    spec: StreamSpec, input: str | None, output: str | None, block: int, sample_rate: int | None, asked: bool
+    spec: StreamSpec, driver: AudioDriver | None, block: int, sample_rate: int | None
 ) -> StreamFormat:
     from rtsep.io.driver import StreamFormat
 
-    if not asked:
+    if driver is None:
         return StreamFormat(sample_rate or spec.sample_rate, block, 2, 2)
-    from rtsep.io.portaudio import PortAudioDriver
-
-    driver = PortAudioDriver(input, output, block, sample_rate, None, None, preferred_rate=spec.sample_rate)
     try:
         return driver.open()
     finally:
@@ -231,6 +266,20 @@ def _tell_delay(screen: Console, delay: MeasuredDelay) -> None:
         line += f" With all stems at 0 dB it came out unchanged, to {delay.residual_db:.0f} dB."
     screen.print()
     screen.print(line)
+
+
+def _tell_loop(screen: Console, loop: Loop, report: LatencyReport) -> None:
+    more = loop.delay - loop.reported
+    said = (
+        f"{abs(more)} {'more' if more > 0 else 'less'} than the device says" if more else "as the device says"
+    )
+    screen.print()
+    screen.print(
+        f"[bold]Through the cable[/]: noise came back to input {loop.channel} after {loop.delay} samples"
+        f" ({report.milliseconds(loop.delay):.1f} ms), {said}, at {loop.gain_db:+.1f} dB. With the stream's"
+        f" {float(report.stream):g} samples all of it takes"
+        f" {report.milliseconds(report.stream + loop.delay):.1f} ms."
+    )
 
 
 def _tell_times(screen: Console, times: Telemetry, report: LatencyReport) -> None:

@@ -24,6 +24,8 @@ from rtsep.engine.telemetry import Telemetry
 from rtsep.spec import AudioFileError, UsageError
 
 TICK_SECONDS = 0.1
+SETTLED_TICKS = 10
+"""For how long blocks must have been shorter before that is said."""
 
 
 @dataclass(frozen=True)
@@ -114,15 +116,13 @@ def _watch(
     seconds: float | None,
 ) -> bool:
     """Show how it goes until it is over (False), or another engine is wanted (True)."""
-    told = outgrown = False
+    told, blocks = False, _Blocks(session)
     while not stopping.is_set():
         if session.pending:
             return True
         telemetry = session.engine.telemetry()
         display.show(telemetry)
-        if telemetry.outgrown and not outgrown:
-            outgrown = True
-            _renew(session, telemetry)
+        blocks.follow(telemetry)
         if recorder is not None and recorder.failure is not None and not told:
             told = True
             warn(recorder.failure)
@@ -133,15 +133,36 @@ def _watch(
     return False
 
 
-def _renew(session: Session, telemetry: Telemetry) -> None:
-    """Play on with the longer blocks that an audio server has changed to, or say why not."""
-    grown = f"the audio server went from blocks of {telemetry.planned_block} to {telemetry.block}"
-    try:
-        session.renew(telemetry.block)
-    except UsageError as refusal:
-        warn(f"{grown}, too long for the latency that was opened: set it back ({refusal})")
-    else:
-        warn(f"{grown}: the stream is opened anew")
+class _Blocks:
+    """Follows an audio server to other blocks, and says each once.
+
+    Longer ones take a stream that is laid out for them. With shorter ones all goes on as it is, so the set is
+    not interrupted for them; only drivers whose blocks change all the time are not listened to.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._grew = False
+        self._shorter = 0
+
+    def follow(self, telemetry: Telemetry) -> None:
+        """Look once a tick."""
+        changed = f"the audio server went from blocks of {telemetry.planned_block} to {telemetry.block}"
+        if telemetry.outgrown and not self._grew:
+            self._grew = True
+            self._renew(changed, telemetry.block)
+        if self._shorter < SETTLED_TICKS:
+            self._shorter = self._shorter + 1 if telemetry.shrunk else 0
+            if self._shorter == SETTLED_TICKS:
+                warn(f"{changed}: the stream stays as late as it was; start it again for less latency")
+
+    def _renew(self, changed: str, block: int) -> None:
+        try:
+            self._session.renew(block)
+        except UsageError as refusal:
+            warn(f"{changed}, too long for the latency that was opened: set it back ({refusal})")
+        else:
+            warn(f"{changed}: the stream is opened anew")
 
 
 def _change(session: Session, console: Console) -> None:

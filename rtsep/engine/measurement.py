@@ -63,7 +63,7 @@ def measure_delay(stream: HopStream, fmt: StreamFormat, allowance: int | None = 
         DeviceError: when the engine fails.
     """
     rate = fmt.sample_rate
-    audio = _noise(1, max(rate // 2, 8 * stream.spec.hop, 8 * fmt.block))
+    audio = noise(1, max(rate // 2, 8 * stream.spec.hop, 8 * fmt.block))
     audio = np.repeat(audio, fmt.in_channels, axis=0)
     heard: list[NDArray[np.float32]] = []
 
@@ -79,7 +79,7 @@ def measure_delay(stream: HopStream, fmt: StreamFormat, allowance: int | None = 
         parts = engine.latency.parts
     reported = sum((part.samples for part in parts if not part.name.startswith("device")), Fraction(0))
     given, got = audio[0].astype(np.float64), np.concatenate(heard).astype(np.float64)
-    whole = _peak(given, got)
+    whole = trailing(given, got)[0]
     came = got[whole : whole + len(given)]
     given = given[: len(came)]
     if rate == stream.spec.sample_rate:
@@ -110,7 +110,7 @@ def measure_hops(
         DeviceError: when the engine fails.
     """
     # Noise: what a network costs must not depend on silence being cheap.
-    audio = _noise(fmt.in_channels, fmt.sample_rate)
+    audio = noise(fmt.in_channels, fmt.sample_rate)
     driver = NullDriver(
         fmt.sample_rate, fmt.block, audio, fmt.in_channels, fmt.out_channels, capture_seconds=0.0, loop=True
     )
@@ -122,17 +122,28 @@ def measure_hops(
     return engine.telemetry()
 
 
-def _noise(channels: int, samples: int) -> NDArray[np.float32]:
+def noise(channels: int, samples: int) -> NDArray[np.float32]:
+    """(channels, samples), the same each time, at -20 dB of full scale."""
     made = NOISE_LEVEL * np.random.default_rng(0).standard_normal((channels, samples))
     return made.astype(np.float32)
 
 
-def _peak(given: NDArray[np.float64], got: NDArray[np.float64]) -> int:
-    """Samples by which `got` trails `given`, from the peak of their correlation."""
+def trailing(given: NDArray[np.float64], got: NDArray[np.float64]) -> tuple[int, float, float]:
+    """By how much one signal trails another, from the peak of their correlation.
+
+    Args:
+        given: noise, (samples,).
+        got: (samples,), what may hold it, later.
+
+    Returns:
+        Samples; the peak against the correlation's root mean square; the gain with which it came.
+    """
     size = 1 << (len(given) + len(got) - 1).bit_length()
     spectrum = np.fft.rfft(got, size) * np.conj(np.fft.rfft(given, size))
-    correlation = np.fft.irfft(spectrum, size)
-    return int(np.argmax(np.abs(correlation[: len(got)])))
+    correlation = np.fft.irfft(spectrum, size)[: len(got)]
+    place = int(np.argmax(np.abs(correlation)))
+    peak, spread = float(correlation[place]), float(np.sqrt(np.mean(correlation**2)))
+    return place, abs(peak) / max(spread, 1e-300), peak / float(given @ given)
 
 
 def _remainder(given: NDArray[np.float64], came: NDArray[np.float64], edge: float) -> float:

@@ -148,3 +148,9 @@ class Telemetry:
         """An audio server hands over more at once than there was when the stream was opened: what is
         computed comes too late for good, until that is set back or the stream is opened anew."""
         return self.block > self.planned_block > 0
+
+    @property
+    def shrunk(self) -> bool:
+        """An audio server hands over less at once than there was when the stream was opened, which stays as
+        late as it was laid out to be; what the device itself adds may have become less than was reported."""
+        return 0 < self.block < self.planned_block

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
+import math
+import subprocess
+import threading
+from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
-from typing import Any
+from typing import Any, cast
 
+import numpy as np
 import pytest
+from rich.console import Console
 
-from rtsep.cli.latency import hop_verdict, latency, sentences
+from rtsep.cli.latency import _tell_loop, hop_verdict, latency, sentences
 from rtsep.engine import measurement
 from rtsep.engine.board import Board
+from rtsep.engine.loopback import Loop, _found, measure_loop
+from rtsep.engine.measurement import noise
 from rtsep.engine.rates import plan
 from rtsep.engine.telemetry import FIRST_HOPS
 from rtsep.io.driver import StreamFormat
+from rtsep.io.portaudio import PortAudioDriver
 from rtsep.separators.registry import find
-from rtsep.spec import RtsepError
+from rtsep.spec import DeviceError, RtsepError
 from tests.cli.command import one_line, rtsep, rtsep_here
 from tests.jack_server import JackServer
 
@@ -116,6 +127,71 @@ def test_measuring_tells_people_too() -> None:
     assert "The longest hop took" in words
 
 
+@contextlib.contextmanager
+def cable(server: JackServer) -> Iterator[None]:
+    """From the first output of whatever PortAudio opens meanwhile to its first input."""
+    over = threading.Event()
+
+    def connect() -> None:
+        while not over.wait(0.2):
+            wire = ["jack_connect", "-s", server.name, "PortAudio:out_0", "PortAudio:in_0"]
+            subprocess.run(wire, capture_output=True, check=False, timeout=10)
+
+    thread = threading.Thread(target=connect)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+@pytest.mark.realtime
+@pytest.mark.parametrize("period", [64, 256])
+def test_through_a_cable_it_is_what_lies_between(period: int) -> None:
+    """JACK hands on what a client gives itself one period later, to the sample and as loud."""
+    with JackServer("loopback", period=period) as server:
+        with cable(server):
+            data = asked("--output", "system", "--loopback")
+        with pytest.raises(DeviceError, match="nothing came back"):
+            measure_loop(PortAudioDriver(None, "system"), settle=0.1)
+    device = data["measured_device"]
+    assert (device["samples"], device["input_channel"]) == (period, 1)
+    assert device["gain_db"] == pytest.approx(0.0, abs=0.1)
+    assert device["reported"]["samples"] == parts(data)["device in"] + parts(data)["device out"]
+    assert data["measured_total"]["samples"] == data["stream"]["samples"] + period
+
+
+def test_what_comes_back_is_found_in_what_else_is_heard() -> None:
+    rng = np.random.default_rng(5)
+    played = noise(1, 20_000)[0]
+    hum = np.sin(0.01 * np.arange(60_000))
+    heard = np.stack([0.3 * hum, 0.1 * hum + 0.02 * rng.standard_normal(60_000)]).astype(np.float32)
+    with pytest.raises(DeviceError, match="nothing came back"):
+        _found(played, heard)
+    heard[1, 1234:21_234] -= np.float32(0.25) * played  # as an inverting amplifier gives it
+    delay, channel, gain_db = _found(played, heard)
+    assert (delay, channel) == (1234, 1) and gain_db == pytest.approx(20 * math.log10(0.25), abs=0.5)
+    # A device that loses sound once, and from then on hears it sooner.
+    shorter = heard.copy()
+    shorter[1, 16_000:-100] = heard[1, 16_100:]
+    assert _found(played, shorter)[:2] == (1234, 1)
+    shorter[1, 8_000:-100] = shorter[1, 8_100:].copy()
+    with pytest.raises(DeviceError, match="now sooner and now later"):
+        _found(played, shorter)
+
+
+@pytest.mark.parametrize("more", [-3, 0, 37])
+def test_what_a_device_adds_is_told_beside_what_it_says(more: int) -> None:
+    report = plan(find("live").spec, StreamFormat(44100, 128, 2, 2, 100, 213), 256)
+    screen = Console(file=io.StringIO(), width=400)
+    _tell_loop(screen, Loop(441 + more, 441, 2, -6.02), report)
+    text = cast(io.StringIO, screen.file).getvalue()
+    assert f"to input 2 after {441 + more} samples" in text and "at -6.0 dB" in text
+    words = {-3: "3 less than the device says", 0: "as the device says", 37: "37 more than the device says"}
+    assert words[more] in text
+
+
 @pytest.mark.parametrize(
     ("longest", "late", "verdict"),
     [
@@ -166,6 +242,7 @@ def test_agreement_is_to_the_sample() -> None:
         (["--output", "no such device"], 6, "device"),
         (["--measure", "--backend", "abacus", "--json"], 5, "unknown backend 'abacus'"),
         (["--block", "0"], 2, "--block"),
+        (["--loopback"], 2, "--loopback takes a device: --input and --output"),
     ],
 )
 def test_what_cannot_be_is_one_line(arguments: list[str], code: int, message: str) -> None:

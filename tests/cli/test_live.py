@@ -223,6 +223,20 @@ def test_while_it_records_longer_blocks_are_told_and_no_more(models: str, tmp_pa
     assert len(recorded(tmp_path / "set")["mix"]) > 8820
 
 
+def test_shorter_blocks_are_told_and_change_nothing(models: str, tmp_path: Path) -> None:
+    with JackServer("live-shrinks", period=128) as server:
+        with Live(tmp_path, "--output", "system") as live:
+            live.await_ports(server)
+            server.run("jack_bufsize", "64")
+            until(lambda: live.err.endswith("\n"), "the shorter blocks")
+            assert live.finish(signal.SIGINT) == 0
+    assert live.err == (
+        "rtsep: warning: the audio server went from blocks of 128 to 64: the stream stays as late as it was;"
+        " start it again for less latency\n"
+    )
+    assert "plays again" not in live.out and "frames at once" not in live.out
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [

@@ -9,7 +9,7 @@ import pytest
 
 from rtsep.backends.stream import HopStream, open_stream
 from rtsep.engine.latency import default_allowance
-from rtsep.engine.measurement import _peak, _remainder, measure_delay, measure_hops
+from rtsep.engine.measurement import _remainder, measure_delay, measure_hops, trailing
 from rtsep.engine.telemetry import FIRST_HOPS
 from rtsep.io.driver import StreamFormat
 from rtsep.spec import UsageError
@@ -26,7 +26,8 @@ def stream(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 @pytest.mark.parametrize("delay", [0, 1, 777, 12_345])
 def test_a_whole_delay_is_found(delay: int) -> None:
-    assert _peak(NOISE, np.concatenate([np.zeros(delay), NOISE])) == delay
+    place, strength, gain = trailing(NOISE, np.concatenate([np.zeros(delay), -0.5 * NOISE]))
+    assert place == delay and gain == pytest.approx(-0.5) and strength > 20.0
 
 
 @pytest.mark.parametrize("fraction", [-0.5, -0.2, 0.0, 0.01, 0.37])
