@@ -9,6 +9,7 @@ that starts what runs in real time without the mark fails: see `tests/guard.py`.
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -43,6 +44,19 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: not item.nodeid.startswith(_LONGEST))
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(_company(item.path)))
+
+
+@functools.cache
+def _company(file: Path) -> str:
+    """Of the tests that run two at a time, those that stay on one process: with `--dist loadgroup`.
+
+    Audio servers share a registry and a database in the system's memory, which one that begins may clear
+    while another does: there is one at a time. Other tests share the fixtures of their file.
+    """
+    text = file.read_text(encoding="utf-8").lower()
+    return "audio servers" if "jack" in text or "pipewire" in text else str(file)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
