@@ -52,10 +52,10 @@ def histograms(rows: Sequence[dict[str, Any]], title: str) -> Figure:
     lines = -(-len(rows) // columns)
     figure = new(8.0 if columns == 1 else 5.0 * columns, 1.1 + 1.25 * lines)
     grid = figure.subplots(lines, columns, sharex=True, squeeze=False)
-    panels = grid.ravel()
-    for empty in panels[len(rows) :]:
-        empty.set_axis_off()
-    for axis, row in zip(panels, rows, strict=False):
+    panels, empty = np.split(grid.ravel(), [len(rows)])
+    for axis in empty:
+        axis.set_axis_off()
+    for axis, row in zip(panels, rows, strict=True):
         counts = np.asarray(row["counts"])
         bars = counts.reshape(-1, BUCKETS_JOINED).sum(axis=1)
         edges = SHORTEST_NS * 1e-6 * 2.0 ** (np.arange(len(bars) + 1) * BUCKETS_JOINED / PER_OCTAVE)
@@ -70,7 +70,7 @@ def histograms(rows: Sequence[dict[str, Any]], title: str) -> Figure:
         _plain(axis)
     for axis in grid[:, 0]:
         axis.set_ylabel("hops", fontsize=8)
-    for axis in panels[len(rows) - columns : len(rows)]:
+    for axis in panels[-columns:]:
         axis.tick_params(labelbottom=True)
     panels[0].set_xscale("log")
     panels[0].set_xlim(0.05, 4.0 * max(row["deadline_ms"] for row in rows))

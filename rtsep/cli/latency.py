@@ -85,10 +85,9 @@ def latency(
     package = find(model)
     threads = capped(threads)
     spec = package.spec
-    asked = input is not None or output is not None
-    if loopback and not asked:
+    driver = _driver(spec, input, output, block, sample_rate)
+    if loopback and driver is None:
         raise UsageError("--loopback takes a device: --input and --output")
-    driver = _driver(spec, input, output, block, sample_rate) if asked else None
     fmt = _format(spec, driver, block, sample_rate)
     report = plan(spec, fmt, allowance)
     loop: Loop | None = None
@@ -96,7 +95,7 @@ def latency(
     times: Telemetry | None = None
     screen = _screen(as_json)
     if screen is not None:
-        _explain(screen, report, spec, fmt, package.name, asked)
+        _explain(screen, report, spec, fmt, package.name, driver is not None)
     if measure:
         with open_stream(package, backend=backend, device=device, threads=threads) as stream:
             delay = measure_delay(stream, fmt, allowance)
@@ -105,7 +104,7 @@ def latency(
             times = _watched(stream, fmt, seconds, allowance, measure_hops)
             if screen is not None:
                 _tell_times(screen, times, report)
-    if loopback and driver is not None:
+    if driver is not None and loopback:
         from rtsep.engine.loopback import measure_loop
 
         loop = measure_loop(driver)
@@ -126,7 +125,7 @@ def as_data(
     model: str,
     delay: MeasuredDelay | None,
     times: Telemetry | None,
-    loop: Loop | None = None,
+    loop: Loop | None,
 ) -> dict[str, Any]:
     """All of it as plain data; samples are the device's, times milliseconds."""
 
@@ -180,7 +179,10 @@ def as_data(
 
 def _driver(
     spec: StreamSpec, input: str | None, output: str | None, block: int, sample_rate: int | None
-) -> AudioDriver:
+) -> AudioDriver | None:
+    """What opens the device that was asked for; None if none was."""
+    if input is None and output is None:
+        return None
     from rtsep.io.portaudio import PortAudioDriver
 
     return PortAudioDriver(input, output, block, sample_rate, None, None, preferred_rate=spec.sample_rate)

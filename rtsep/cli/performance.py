@@ -136,8 +136,8 @@ def _watch(
 class _Blocks:
     """Follows an audio server to other blocks, and says each once.
 
-    Longer ones take a stream that is laid out for them. With shorter ones all goes on as it is, so the set is
-    not interrupted for them; only drivers whose blocks change all the time are not listened to.
+    Longer ones take a stream that is laid out for them. With shorter ones all goes on as it is: they are said
+    once they have stayed, as some drivers' blocks change all the time.
     """
 
     def __init__(self, session: Session) -> None:

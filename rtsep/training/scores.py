@@ -8,8 +8,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from rtsep.evaluation.scorer import TrackScores, median, score_track
-from rtsep.evaluation.tracks import ACCOMPANIMENT, VOCALS, with_accompaniment
+from rtsep.evaluation.scorer import median, score_track, sdr_over_time
+from rtsep.evaluation.tracks import ACCOMPANIMENT, VOCALS
 from rtsep.evaluation.tracks import Track as Truth
 from rtsep.spec import STEMS
 from rtsep.training.corpus import Track, backing
@@ -37,12 +37,11 @@ def score_tracks(
     for track in tracks:
         truth = _truth(track, rate, stems)
         mix = truth.mixture
-        estimates = with_accompaniment(dict(zip(stems, separate(mix), strict=True)))
-        scores = score_track(truth, "estimates", estimates)
-        figures = {f"{stem}_sdr": _sdr(scores, stem) for stem in stems if stem in scores.targets}
+        scores = score_track(truth, "estimates", dict(zip(stems, separate(mix), strict=True)))
+        figures = {f"{stem}_sdr": target.values["sdr"] for stem, target in scores.targets.items()}
         if VOCALS in truth.parts:
-            own = score_track(truth, "mixture", {VOCALS: mix}, muting=False)
-            figures["vocals_sdr_gain"] = figures[f"{VOCALS}_sdr"] - _sdr(own, VOCALS)
+            own = median(sdr_over_time(truth.parts[VOCALS], mix, rate))
+            figures["vocals_sdr_gain"] = figures[f"{VOCALS}_sdr"] - own
         for name, value in (figures | scores.muting).items():
             found.setdefault(name, []).append(value)
     medians = {name: median(np.array(values)) for name, values in found.items()}
@@ -66,12 +65,9 @@ def overall(scores: dict[str, float]) -> float:
 def _truth(track: Track, rate: int, stems: tuple[str, ...]) -> Truth:
     """A track as the scorer takes it, (2, samples) by part."""
     silence = np.zeros((2, track.samples), np.float32)
-    coarse = ACCOMPANIMENT in track.stems and not track.stems.keys() >= set(backing(stems))
+    known = track.stems.keys()
+    coarse = VOCALS in stems and ACCOMPANIMENT in known and not known >= set(backing(stems))
     parts = (VOCALS, ACCOMPANIMENT) if coarse else stems
     scale = np.float32(1.0 / 32768.0)
     planar = {part: scale * track.stems[part].T.astype(np.float32) for part in parts if part in track.stems}
     return Truth(track.name, rate, {part: planar.get(part, silence) for part in parts})
-
-
-def _sdr(scores: TrackScores, target: str) -> float:
-    return scores.targets[target].values["sdr"]

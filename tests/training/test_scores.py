@@ -41,3 +41,10 @@ def test_it_is_what_the_evaluation_says_of_the_same_songs(tmp_path: Path) -> Non
     expected["vocal_attenuation"] = middle.muting["vocal_attenuation"]
     tracks = load_corpus([tmp_path / "root"], tmp_path / "cache", RATE)
     assert score_tracks(Shares(), tracks, RATE) == pytest.approx(expected, abs=1e-3)
+
+
+def test_without_a_voice_an_accompaniment_is_no_part(tmp_path: Path) -> None:
+    write_track(tmp_path / "root" / "song", ("drums", "accompaniment"), seconds=2.0)
+    stems = ("drums", "rest")
+    tracks = load_corpus([tmp_path / "root"], tmp_path / "cache", RATE, stems)
+    assert score_tracks(lambda mix: np.stack([mix, 0 * mix]), tracks, RATE, stems).keys() == {"drums_sdr"}
