@@ -30,7 +30,7 @@ part() { # MARKS [PYTEST ARGUMENTS]
 
 # More workers than this only compete for memory: each loads torch and all else.
 part "not realtime" -n logical --maxprocesses 4 --dist worksteal "$@"
-part "realtime and not alone" -n logical --maxprocesses 2 --dist loadgroup "$@"
+part "realtime and not alone" -n logical --maxprocesses 2 --dist loadfile "$@"
 part "realtime and alone" "$@" -n 0
 
 [[ $ran -eq 0 ]] && exit $none

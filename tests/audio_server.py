@@ -2,9 +2,37 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import os
 import shutil
 import subprocess
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+_LOCK = Path(tempfile.gettempdir(), f"rtsep-tests-audio-servers-{os.getuid()}")
+
+_HELD = "RTSEP_TESTS_AUDIO_SERVERS"
+"""Tells the children of a process that has the place, and itself, that it is theirs."""
+
+
+@contextlib.contextmanager
+def place() -> Iterator[None]:
+    """Where a server may run: waits until no other tests, of whichever checkout, have one.
+
+    Audio servers share a registry and a database in the system's memory, which one that begins may clear
+    while another does. A test may have several, as it begins one after the other.
+    """
+    if _HELD in os.environ:
+        yield
+        return
+    with _LOCK.open("w") as handle, pytest.MonkeyPatch.context() as patch:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        patch.setenv(_HELD, str(os.getpid()))
+        yield
 
 
 def begin(command: Sequence[str]) -> subprocess.Popen[bytes]:

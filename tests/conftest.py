@@ -15,11 +15,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling, Scheduling
+
+_ROOT = Path(__file__).parents[1]
 
 # Before numba is loaded. Two processes that compile the same function at once may spoil each other's index
 # of a cache, so each of those that share the tests has a cache of its own. The parts that come later find
 # there what the first workers have compiled.
-_CACHES = Path(__file__).parents[1] / ".pytest_cache" / "numba"
+_CACHES = _ROOT / ".pytest_cache" / "numba"
 os.environ["NUMBA_CACHE_DIR"] = str(_CACHES / os.environ.get("PYTEST_XDIST_WORKER", "gw0"))
 
 from tests import guard  # noqa: E402
@@ -30,6 +34,7 @@ _WANTED = {
     "realtime and alone": "mark.alone",
 }
 """What a file must hold to have tests of a part."""
+_SERVERS = ("JackServer", "PipeWireServer")
 _LONGEST = ("tests/test_static.py",)
 """Begun first, so that no processor has to wait for the other at the end."""
 
@@ -44,19 +49,30 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: not item.nodeid.startswith(_LONGEST))
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(_company(item.path)))
+
+
+class _Companies(LoadFileScheduling):
+    """Of the tests that run two at a time, those of a file stay on one process, which shares its fixtures.
+
+    So do all that need an audio server: there is one at a time (`tests/audio_server.py`), and who waits for
+    it keeps a process from other work.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = super()._split_scope(nodeid)
+        return "audio servers" if _with_a_server(file) else file
 
 
 @functools.cache
-def _company(file: Path) -> str:
-    """Of the tests that run two at a time, those that stay on one process: with `--dist loadgroup`.
+def _with_a_server(file: str) -> bool:
+    text = (_ROOT / file).read_text(encoding="utf-8")
+    return any(name in text for name in _SERVERS)
 
-    Audio servers share a registry and a database in the system's memory, which one that begins may clear
-    while another does: there is one at a time. Other tests share the fixtures of their file.
-    """
-    text = file.read_text(encoding="utf-8").lower()
-    return "audio servers" if "jack" in text or "pipewire" in text else str(file)
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduling | None:
+    """`--dist loadfile`; xdist's marks for groups do nothing with pytest 9.2."""
+    return _Companies(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -37,25 +38,24 @@ class JackServer:
         self.outputs = outputs
         self.inputs = inputs
         self._process: subprocess.Popen[bytes] | None = None
-        self._before: dict[str, str | None] = {}
+        self._leaving = contextlib.ExitStack()
 
     def __enter__(self) -> JackServer:
         if shutil.which("jackd") is None or shutil.which("jack_wait") is None:
             pytest.skip("jackd is not installed")
-        changes = {**_ENVIRONMENT, "JACK_DEFAULT_SERVER": self.name}
-        self._before = {key: os.environ.get(key) for key in changes}
-        os.environ.update(changes)
         driver = ["-d", "dummy", "-r", str(self.rate), "-p", str(self.period)]
         driver += ["-P", str(self.outputs), "-C", str(self.inputs)]
         command = ["jackd", "-n", self.name, "-r", *driver]
-        _forget_dead_servers()
-        try:
+        with contextlib.ExitStack() as leaving:
+            leaving.enter_context(audio_server.place())
+            patch = leaving.enter_context(pytest.MonkeyPatch.context())
+            for key, value in {**_ENVIRONMENT, "JACK_DEFAULT_SERVER": self.name}.items():
+                patch.setenv(key, value)
+            leaving.callback(self.stop)
+            _forget_dead_servers()
             self._process = audio_server.begin(command)
             self._await()
-        except BaseException:
-            self.stop()
-            self._restore()
-            raise
+            self._leaving = leaving.pop_all()
         return self
 
     def _await(self) -> None:
@@ -90,18 +90,10 @@ class JackServer:
         if self._process is not None:
             audio_server.end(self._process)
 
-    def _restore(self) -> None:
-        for key, value in self._before.items():
-            if value is None:
-                os.environ.pop(key, None)
-            else:
-                os.environ[key] = value
-
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.stop()
-        self._restore()
+        self._leaving.close()
 
 
 def _forget_dead_servers() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import subprocess
 import tempfile
@@ -77,23 +78,24 @@ class PipeWireServer:
         self.rate = rate
         self.period = period
         self._process: subprocess.Popen[bytes] | None = None
-        self._folder = tempfile.TemporaryDirectory(prefix="rtsep-pipewire-")
-        self._patch = pytest.MonkeyPatch()
+        self._leaving = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
         if any(shutil.which(tool) is None for tool in ("pipewire", "pw-jack", "pw-metadata", "jack_lsp")):
             pytest.skip("PipeWire is not installed")
-        try:
-            configuration = Path(self._folder.name, "server.conf")
+        with contextlib.ExitStack() as leaving:
+            leaving.enter_context(audio_server.place())
+            folder = leaving.enter_context(tempfile.TemporaryDirectory(prefix="rtsep-pipewire-"))
+            configuration = Path(folder, "server.conf")
             configuration.write_text(_CONFIGURATION.format(rate=self.rate, period=self.period))
+            patch = leaving.enter_context(pytest.MonkeyPatch.context())
             for name in ("XDG_RUNTIME_DIR", "PIPEWIRE_RUNTIME_DIR"):
-                self._patch.setenv(name, self._folder.name)
-            self._patch.setenv("LD_LIBRARY_PATH", _LIBRARIES)
+                patch.setenv(name, folder)
+            patch.setenv("LD_LIBRARY_PATH", _LIBRARIES)
             self._process = audio_server.begin(["pipewire", "-c", str(configuration)])
+            leaving.callback(audio_server.end, self._process)
             self._await()
-        except BaseException:
-            self._end()
-            raise
+            self._leaving = leaving.pop_all()
         return self
 
     def _await(self) -> None:
@@ -118,13 +120,7 @@ class PipeWireServer:
         """Go on in blocks of another length, as when another program asks for it."""
         self.run("pw-metadata", "-n", "settings", "0", "clock.force-quantum", str(frames))
 
-    def _end(self) -> None:
-        if self._process is not None:
-            audio_server.end(self._process)
-        self._patch.undo()
-        self._folder.cleanup()
-
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._end()
+        self._leaving.close()

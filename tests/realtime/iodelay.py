@@ -46,29 +46,38 @@ def measure(
 ) -> float:
     """Round trip in frames through the connections given, once three readings in a row agree."""
     wires = list(wires)
+    readings = _read(process, time.monotonic() + seconds)
+    # What it has said or still says of other wires is over once it hears nothing.
+    if not any(reading is None for reading in readings):
+        raise AssertionError(f"jack_iodelay hears what is not connected, for {seconds:g} s")
     for source, target in wires:
         server.run("jack_connect", source, target)
-    assert process.stdout is not None
-    handle = process.stdout.fileno()
-    # What it said before is about other wires.
-    while select.select([handle], [], [], 0)[0]:
-        os.read(handle, 65536)
-    deadline = time.monotonic() + seconds
-    rest, last = b"", []
+    last: list[float] = []
     try:
-        while time.monotonic() < deadline:
-            if not select.select([handle], [], [], 0.5)[0]:
-                continue
-            *lines, rest = (rest + os.read(handle, 65536)).split(b"\n")
-            for line in lines:
-                if b"total roundtrip" not in line and b"Signal" not in line:
-                    continue
-                found = _FOUND.search(line)
-                # What it doubts itself it marks at the end of the line, which then does not match.
-                last = [*last[1 - _AGREEING :], float(found[1])] if found else []
-                if len(last) == _AGREEING and max(last) - min(last) < 0.1:
-                    return sum(last) / _AGREEING
+        for reading in readings:
+            last = [*last[1 - _AGREEING :], reading] if reading is not None else []
+            if len(last) == _AGREEING and max(last) - min(last) < 0.1:
+                return sum(last) / _AGREEING
         raise AssertionError(f"jack_iodelay found nothing steady in {seconds:g} s; last {last}")
     finally:
         for source, target in wires:
             server.run("jack_disconnect", source, target)
+
+
+def _read(process: subprocess.Popen[bytes], deadline: float) -> Iterator[float | None]:
+    """What it says until then, frames: None where it hears nothing or doubts what it hears."""
+    assert process.stdout is not None
+    handle = process.stdout.fileno()
+    # What lies in the pipe is old.
+    while select.select([handle], [], [], 0)[0]:
+        os.read(handle, 65536)
+    rest = b""
+    while time.monotonic() < deadline:
+        if not select.select([handle], [], [], 0.5)[0]:
+            continue
+        *lines, rest = (rest + os.read(handle, 65536)).split(b"\n")
+        for line in lines:
+            if b"total roundtrip" in line or b"Signal" in line:
+                # What it doubts it marks at the end of the line, which then does not match.
+                found = _FOUND.search(line)
+                yield float(found[1]) if found else None

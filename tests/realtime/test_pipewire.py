@@ -16,7 +16,7 @@ from tests.pipewire_server import PipeWireServer
 from tests.realtime.iodelay import IN, OUT, measure, meter
 from tests.waiting import until
 
-pytestmark = pytest.mark.realtime
+pytestmark = [pytest.mark.realtime, pytest.mark.alone]
 
 
 @pytest.mark.parametrize(("period", "hop"), [(128, 128), (64, 96)])

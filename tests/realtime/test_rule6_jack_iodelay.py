@@ -21,7 +21,7 @@ from tests.jack_server import JackServer
 from tests.models import build_tiny_model
 from tests.realtime.iodelay import IN, OUT, measure, meter
 
-pytestmark = pytest.mark.realtime
+pytestmark = [pytest.mark.realtime, pytest.mark.alone]
 
 
 def told(server: JackServer, port: str, direction: str) -> int:
