@@ -115,6 +115,7 @@ class MixConfig(Strict):
         remixed: every stem from another track.
         instrumental, vocal: one of the two alone.
         guitars: share of the examples in which a synthesised guitar joins the backing.
+        synths: share of those in which a synthesiser does, or plays in the place of `other`.
         silent_source: a stem over an excerpt in which that stem is known to be silent, whatever else sounds
             there (see `silence.py`).
         silence_db: the level, against its track's, below which a source counts as silent there.
@@ -130,6 +131,7 @@ class MixConfig(Strict):
     instrumental: float = Field(default=0.14, ge=0.0)
     vocal: float = Field(default=0.06, ge=0.0)
     guitars: float = Field(default=0.0, ge=0.0, le=1.0)
+    synths: float = Field(default=0.0, ge=0.0, le=1.0)
     silent_source: float = Field(default=0.0, ge=0.0)
     silence_db: float = Field(default=-40.0, le=-20.0)
     procedure: Literal["levels", "sum", "average", "scale", "adaptive"] = "levels"

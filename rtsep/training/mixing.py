@@ -33,6 +33,7 @@ from rtsep.training.labels import (
 from rtsep.training.pools import Pool
 from rtsep.training.procedures import combine
 from rtsep.training.silence import Stretch, silent_stretches
+from rtsep.training.synths import synth
 from rtsep.training.treatment import Treatment
 
 VOICES_WIDEST = 0.5
@@ -84,6 +85,7 @@ class Mixer:
         self.vocals, self.drums_at, bass = (place_of(stems, name) for name in ("vocals", "drums", "bass"))
         self.backing: Group = tuple(s for s in range(len(stems)) if s != self.vocals)
         self.instruments = {s for s in self.backing if s not in (self.drums_at, bass)}
+        self.other_at = place_of(stems, "other")
         guitar_of = "guitar" if "guitar" in stems else "other"
         self.guitars_at = place_of(stems, guitar_of)
         self.config = config
@@ -141,6 +143,8 @@ class Mixer:
         parts: Parts = getattr(self, f"_{kind}")(rng)
         if self.config.guitars > 0.0 and rng.random() < self.config.guitars:
             parts = self._with_guitar(parts, rng)
+        if self.config.synths > 0.0 and rng.random() < self.config.synths:
+            parts = self._with_synth(parts, rng)
         return self._finish(self.treat(parts, rng), rng)
 
     # -- kinds of example ------------------------------------------------------------------------
@@ -288,12 +292,29 @@ class Mixer:
         """A guitar joins whatever the stem `guitar`, or else `other`, is part of, if that sounds."""
         joined = []
         for group, audio in parts:
-            level = augment.rms(audio) if self.guitars_at in group else 0.0
+            level = augment.rms(audio) if self.guitars_at in group and audio.any() else 0.0
             if level > 0.0:
                 played = guitar(self.samples, rng)
                 gain = level / max(augment.rms(played), 1e-3) * augment.db(rng.uniform(-9.0, 6.0))
                 played *= np.float32(gain)
                 audio = audio * np.float32(augment.db(rng.uniform(-9.0, 0.0))) + played
+            joined.append((group, audio))
+        return joined
+
+    def _with_synth(self, parts: Parts, rng: np.random.Generator) -> Parts:
+        """A synthesiser joins what `other` is part of, if that sounds, or up to three play in its place."""
+        alone = int(rng.integers(1, 4)) if rng.random() < 0.5 else 0
+        joined = []
+        for group, audio in parts:
+            level = augment.rms(audio) if self.other_at in group and audio.any() else 0.0
+            if level > 0.0:
+                audio = np.zeros_like(audio) if alone else audio
+                for _ in range(max(alone, 1)):
+                    played = synth(self.samples, rng)
+                    if rng.random() < 0.5:
+                        played = self._diffuse(played, rng)
+                    gain = level / max(augment.rms(played), 1e-3) * augment.db(rng.uniform(-9.0, 6.0))
+                    audio = audio + np.float32(gain) * played
             joined.append((group, audio))
         return joined
 

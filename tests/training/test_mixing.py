@@ -99,6 +99,36 @@ def test_the_corpus_is_left_as_it_was(tracks: list[Track]) -> None:
     assert all(np.array_equal(a, b) for a, b in zip(before, after, strict=True))
 
 
+# -- who joins in -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("option", ["guitars", "synths"])
+def test_who_joins_in_is_heard_where_other_sounds_and_nowhere_else(tracks: list[Track], option: str) -> None:
+    mixer = make_mixer(tracks, mix={option: 1.0})
+    join = {"guitars": mixer._with_guitar, "synths": mixer._with_synth}[option]
+    noise = np.random.default_rng(0).standard_normal((4, 2, SAMPLES)).astype(np.float32)
+    changed = 0
+    for seed in range(10):
+        parts = [((0,), noise[0]), ((1, 2, 3), noise[1])]
+        (voice, backing) = join(parts, np.random.default_rng(seed))
+        assert voice[0] == (0,) and backing[0] == (1, 2, 3)
+        np.testing.assert_array_equal(voice[1], noise[0])
+        assert np.isfinite(backing[1]).all() and backing[1].dtype == np.float32
+        changed += not np.allclose(backing[1], noise[1], atol=0.05)
+        assert 0.1 < rms(backing[1]) < 4.0
+    assert changed == 10
+    silent = [((0,), noise[0]), ((1,), noise[1]), ((2,), noise[2]), ((3,), np.zeros_like(noise[3]))]
+    for (_, before), (_, after) in zip(silent, join(silent, np.random.default_rng(1)), strict=True):
+        np.testing.assert_array_equal(before, after)
+
+
+def test_synthesisers_are_in_examples_only_where_they_are_asked_for(tracks: list[Track]) -> None:
+    plain, asked = (make_mixer(tracks, "instrumental", mix={"synths": share}) for share in (0.0, 1.0))
+    assert groups_of(draw(plain, 10)) == groups_of(draw(asked, 10))
+    for without, joined in zip(draw(plain, 5), draw(asked, 5), strict=True):
+        assert not np.allclose(without.parts, joined.parts, atol=1e-3)
+
+
 # -- labels -------------------------------------------------------------------------------------------
 
 
