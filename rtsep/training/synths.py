@@ -1,11 +1,13 @@
 """Synthesisers that play themselves: lines and chords that glide, are chopped and swept, and are no voice.
 
-What a network that has heard few of them takes for singing. A bank of oscillators (sawtooths or pulses, their
-corners rounded by the polynomials of V. Välimäki, A. Huovilainen, "Antialiasing Oscillators in Subtractive
-Synthesis", IEEE Signal Processing Magazine 24(2), 2007; several, slightly out of tune, are wide), a low-pass
-with a resonance (the trapezoidal state-variable filter of A. Simper, "Linear Trapezoidal Integrated SVF",
-Cytomic, 2013), echoes and a room. What is drawn: a line or chords in some key, glides up or down to a note,
-notes cut into repeats, how far each opens the filter.
+What a network that has heard few of them takes for singing. A bank of oscillators, of which several, slightly
+out of tune, are wide: sawtooths or pulses, their corners rounded by the polynomials of V. Välimäki,
+A. Huovilainen, "Antialiasing Oscillators in Subtractive Synthesis", IEEE Signal Processing Magazine 24(2),
+2007, or sines that turn each other's phase (J. Chowning, "The Synthesis of Complex Audio Spectra by Means of
+Frequency Modulation", JAES 21(7), 1973). Then a low-pass with a resonance (the trapezoidal state-variable
+filter of A. Simper, "Linear Trapezoidal Integrated SVF", Cytomic, 2013), echoes and a room. What is drawn: a
+line or chords in some key, glides up or down to a note, notes cut into repeats, how far each opens the
+filter.
 """
 
 from __future__ import annotations
@@ -61,7 +63,8 @@ def _write(samples: int, rng: np.random.Generator) -> _Score:
     attack, release = rng.uniform(0.001, 0.03), 10.0 ** rng.uniform(-2.0, -0.3)
     held, fall = rng.choice((0.0, 1.0)) * rng.uniform(0.2, 1.0), 10.0 ** rng.uniform(-1.3, 0.0)
     closing = 10.0 ** rng.uniform(-1.3, 0.3)
-    degree, before = int(rng.integers(7)), 0.0
+    degree = int(rng.integers(7))
+    before: float | None = None
     at = -rng.uniform(0.0, 1.0)
     while at * RATE < samples:
         length = float(rng.choice(np.array([1, 2, 4, 16]), p=odds)) * sixteenth
@@ -69,11 +72,13 @@ def _write(samples: int, rng: np.random.Generator) -> _Score:
         semitones = scale[degree % len(scale)] + 12 * (degree // len(scale)) + rng.normal(0.0, 0.02)
         start, at = at, at + length
         if rng.random() < rest:
-            before = 0.0
+            before = None
             continue
         glide = rng.uniform(0.03, 0.6) * length if rng.random() < gliding else 0.0
         # From the note before, or from far away.
-        source = before if before and rng.random() < 0.6 else semitones + rng.uniform(-24.0, 12.0)
+        source = semitones + rng.uniform(-24.0, 12.0)
+        if before is not None and rng.random() < 0.6:
+            source = before
         # Cut into repeats: each begins its envelope anew.
         repeats = int(rng.integers(2, 9)) if length > 1.5 * sixteenth and rng.random() < chopped else 1
         gate = rng.uniform(0.3, 0.95)
@@ -104,6 +109,8 @@ def _sound(score: _Score, rng: np.random.Generator) -> Audio:
     samples = len(score.hz)
     voices = int(rng.choice((1, 2, 3)))
     cents, width = rng.uniform(2.0, 25.0), rng.uniform(0.0, 1.0)
+    modulated = rng.random() < 0.25
+    ratio, depth = float(rng.choice((0.5, 1.0, 1.0, 2.0, 3.0, 3.5))), rng.uniform(0.3, 6.0)
     pulse = rng.choice((0.0, rng.uniform(0.05, 0.5)))
     vibrato = rng.choice((0.0, rng.uniform(0.0, 0.4)))
     wave = np.sin(2.0 * np.pi * rng.uniform(3.0, 8.0) * np.arange(samples) / RATE)
@@ -113,7 +120,11 @@ def _sound(score: _Score, rng: np.random.Generator) -> Audio:
         for voice in range(voices):
             side = (2.0 * voice / (voices - 1) - 1.0) if voices > 1 else 0.0
             tuned = (hz * 2.0 ** ((interval + side * cents / 100.0) / 12.0)).astype(np.float32)
-            line = _oscillate(tuned, float(rng.random()), float(pulse))
+            phase = float(rng.random())
+            if modulated:
+                line = _modulate(tuned, phase, ratio, np.float32(depth) * score.opening)
+            else:
+                line = _oscillate(tuned, phase, float(pulse))
             out[0] += np.float32(1.0 - width * max(side, 0.0)) * line
             out[1] += np.float32(1.0 + width * min(side, 0.0)) * line
     out *= score.loudness
@@ -155,6 +166,21 @@ def _oscillate(hz: Line, phase: float, pulse: float) -> Line:
         out[n] = 0.5 * value
         phase += step
         phase -= np.floor(phase)
+    return out
+
+
+@numba.njit(nogil=True, cache=True)
+def _modulate(hz: Line, phase: float, ratio: float, depth: Line) -> Line:
+    """A sine whose phase another one turns by up to `depth` radians, at `ratio` times its frequency."""
+    out = np.empty(hz.shape[0], np.float32)
+    other = 0.0
+    for n in range(hz.shape[0]):
+        step = hz[n] / RATE
+        out[n] = 0.5 * np.sin(2.0 * np.pi * phase + depth[n] * np.sin(2.0 * np.pi * other))
+        phase += step
+        phase -= np.floor(phase)
+        other += ratio * step
+        other -= np.floor(other)
     return out
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import scipy.special
 
-from rtsep.training.synths import _low_pass, _oscillate, synth
+from rtsep.training.synths import _low_pass, _modulate, _oscillate, synth
 
 RATE = 44100
 
@@ -37,6 +38,17 @@ def test_an_oscillator_is_in_tune_and_hardly_folds_back(hz: float, pulse: float)
     # left sharp, 8 % of the highest would fold back.
     assert power[off > 4.0].sum() < 0.004 * power[off <= 4.0].sum()
     assert abs(int(np.argmax(power[int(0.9 * hz) : int(1.1 * hz)])) + int(0.9 * hz) - hz) <= 1.0
+
+
+def test_a_modulated_sine_has_the_side_bands_of_bessel() -> None:
+    """Chowning, equation 1: the amplitude of the k-th is the Bessel function of order k of the depth."""
+    hz, ratio, depth = 1000.0, 0.25, 1.5
+    line = _modulate(np.full(RATE, hz, np.float32), 0.25, ratio, np.full(RATE, depth, np.float32))
+    amplitude = 2.0 * np.abs(np.fft.rfft(line)) / RATE
+    # Orders below -4 would come out mirrored at 0 Hz.
+    for k in range(-2, 4):
+        found = amplitude[int(hz + k * ratio * hz)]
+        assert found == pytest.approx(0.5 * abs(scipy.special.jv(k, depth)), abs=0.02), k
 
 
 def test_a_filter_keeps_what_is_below_and_takes_what_is_above() -> None:
