@@ -3,8 +3,8 @@
 `make test` runs the suite in three parts: first what only computes, on all processors at once; then, two at a
 time, what is marked `realtime`: whatever plays at a sound card's pace or waits for other programs (JACK,
 MIDI, a browser, a running `rtsep live`), and would fail or mislead beside tests that take all there is;
-last, one after the other, what is marked `alone` as well: what looks at hops that were late or lost. A test
-that starts what runs in real time without the mark fails: see `tests/guard.py`.
+last, one after the other, what is marked `alone` as well: what looks at hops that were late or lost, or
+measures a delay. A test that starts what runs in real time without the mark fails: see `tests/guard.py`.
 """
 
 from __future__ import annotations

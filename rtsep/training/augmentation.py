@@ -5,6 +5,9 @@ Every function takes and returns float32 (2, samples) and draws from the generat
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import cast
+
 import numpy as np
 import soxr
 
@@ -24,6 +27,15 @@ def rms(audio: Audio) -> float:
 def db(value: float) -> float:
     """Decibels to a factor of amplitude."""
     return float(10.0 ** (value / 20.0))
+
+
+def until_it_sounds(play: Callable[[], Audio]) -> Audio:
+    """What `play` draws, float32 with its loudest sample at one; drawn again while it rests throughout."""
+    while True:
+        played = play()
+        loudest = float(np.abs(played).max())
+        if loudest > 1e-3:
+            return cast(Audio, (played / loudest).astype(np.float32))
 
 
 def change_speed(audio: Audio, factor: float, samples: int) -> Audio:

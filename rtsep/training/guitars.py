@@ -15,7 +15,7 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
-from rtsep.training.augmentation import Audio, db
+from rtsep.training.augmentation import Audio, db, until_it_sounds
 
 RATE = 44100
 SCALES = ((0, 2, 3, 5, 7, 8, 10), (0, 2, 4, 5, 7, 9, 11), (0, 3, 5, 6, 7, 10))
@@ -28,12 +28,7 @@ Line = NDArray[np.float32]
 
 def guitar(samples: int, rng: np.random.Generator) -> Audio:
     """A guitar part: float32 (2, samples), its loudest sample at one."""
-    while True:
-        played = _part(samples, rng)
-        loudest = float(np.abs(played).max())
-        # One that rests throughout is none.
-        if loudest > 1e-3:
-            return cast(Audio, (played / loudest).astype(np.float32))
+    return until_it_sounds(lambda: _part(samples, rng))
 
 
 def _part(samples: int, rng: np.random.Generator) -> Audio:

@@ -7,6 +7,7 @@ there are stems, at most, and for each of them which stems it is the sum of.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -290,33 +291,27 @@ class Mixer:
 
     def _with_guitar(self, parts: Parts, rng: np.random.Generator) -> Parts:
         """A guitar joins whatever the stem `guitar`, or else `other`, is part of, if that sounds."""
-        joined = []
-        for group, audio in parts:
-            level = augment.rms(audio) if self.guitars_at in group and audio.any() else 0.0
-            if level > 0.0:
-                played = guitar(self.samples, rng)
-                gain = level / max(augment.rms(played), 1e-3) * augment.db(rng.uniform(-9.0, 6.0))
-                played *= np.float32(gain)
-                audio = audio * np.float32(augment.db(rng.uniform(-9.0, 0.0))) + played
-            joined.append((group, audio))
-        return joined
+
+        def joined(audio: Audio, level: float) -> Audio:
+            played = _near(guitar(self.samples, rng), level, rng)
+            return audio * np.float32(augment.db(rng.uniform(-9.0, 0.0))) + played
+
+        return _changed(parts, self.guitars_at, joined)
 
     def _with_synth(self, parts: Parts, rng: np.random.Generator) -> Parts:
         """A synthesiser joins what `other` is part of, if that sounds, or up to three play in its place."""
         alone = int(rng.integers(1, 4)) if rng.random() < 0.5 else 0
-        joined = []
-        for group, audio in parts:
-            level = augment.rms(audio) if self.other_at in group and audio.any() else 0.0
-            if level > 0.0:
-                audio = np.zeros_like(audio) if alone else audio
-                for _ in range(max(alone, 1)):
-                    played = synth(self.samples, rng)
-                    if rng.random() < 0.5:
-                        played = self._diffuse(played, rng)
-                    gain = level / max(augment.rms(played), 1e-3) * augment.db(rng.uniform(-9.0, 6.0))
-                    audio = audio + np.float32(gain) * played
-            joined.append((group, audio))
-        return joined
+
+        def joined(audio: Audio, level: float) -> Audio:
+            audio = np.zeros_like(audio) if alone else audio
+            for _ in range(max(alone, 1)):
+                played = synth(self.samples, rng)
+                if rng.random() < 0.5:
+                    played = self._diffuse(played, rng)
+                audio = audio + _near(played, level, rng)
+            return audio
+
+        return _changed(parts, self.other_at, joined)
 
     def _single(self, track: Track, name: str, rng: np.random.Generator, spread: float = 0.15) -> Audio:
         excerpt = self.player.draw(track, rng, spread)
@@ -390,3 +385,18 @@ class Mixer:
             audio * np.float32(level * (voice_gain if group == (self.vocals,) else 1.0))
             for group, audio in parts
         ]
+
+
+def _changed(parts: Parts, place: int, change: Callable[[Audio, float], Audio]) -> Parts:
+    """The parts, that of one stem as `change` makes it of its sound and its level; silent ones stay so."""
+    changed = []
+    for group, audio in parts:
+        level = augment.rms(audio) if place in group and audio.any() else 0.0
+        changed.append((group, change(audio, level) if level > 0.0 else audio))
+    return changed
+
+
+def _near(played: Audio, level: float, rng: np.random.Generator) -> Audio:
+    """A sound from 9 dB under a level to 6 above it."""
+    gain = level / max(augment.rms(played), 1e-3) * augment.db(rng.uniform(-9.0, 6.0))
+    return played * np.float32(gain)

@@ -17,10 +17,9 @@ from typing import cast
 
 import numba
 import numpy as np
-import scipy.fft
 from numpy.typing import NDArray
 
-from rtsep.training.augmentation import Audio
+from rtsep.training.augmentation import Audio, add_room, until_it_sounds
 
 RATE = 44100
 SCALES = ((0, 2, 3, 5, 7, 8, 10), (0, 2, 4, 5, 7, 9, 11), (0, 3, 5, 7, 10))
@@ -44,12 +43,7 @@ class _Score:
 
 def synth(samples: int, rng: np.random.Generator) -> Audio:
     """A synthesiser's part: float32 (2, samples), its loudest sample at one."""
-    while True:
-        played = _echo(_sound(_write(samples, rng), rng), rng)
-        loudest = float(np.abs(played).max())
-        # One that rests throughout is none.
-        if loudest > 1e-3:
-            return cast(Audio, (played / loudest).astype(np.float32))
+    return until_it_sounds(lambda: _echo(_sound(_write(samples, rng), rng), rng))
 
 
 def _write(samples: int, rng: np.random.Generator) -> _Score:
@@ -205,16 +199,6 @@ def _echo(dry: Audio, rng: np.random.Generator) -> Audio:
         delay, left = int(rng.uniform(0.1, 0.5) * RATE), rng.uniform(0.2, 0.6)
         for k in range(1, 4):
             if k * delay < dry.shape[1]:
-                out[:, k * delay :] += (
-                    np.float32(left**k) * (dry if k % 2 == 0 else dry[::-1])[:, : -k * delay]
-                )
-    if rng.random() < 0.6:
-        seconds, level = rng.uniform(0.2, 2.5), 10.0 ** rng.uniform(-1.5, -0.2)
-        samples = int(seconds * RATE)
-        # Noise that dies away by 60 dB is a room's late part.
-        tail = rng.standard_normal((2, samples)) * 10.0 ** (-3.0 * np.arange(samples) / samples)
-        tail *= level / np.sqrt(np.square(tail).sum(axis=1, keepdims=True))
-        n = scipy.fft.next_fast_len(dry.shape[1] + samples, real=True)
-        wet = scipy.fft.irfft(scipy.fft.rfft(out, n) * scipy.fft.rfft(tail.astype(np.float32), n), n)
-        out = out + wet[:, : dry.shape[1]].astype(np.float32)
-    return out
+                repeat = dry if k % 2 == 0 else dry[::-1]
+                out[:, k * delay :] += np.float32(left**k) * repeat[:, : -k * delay]
+    return add_room(out, rng) if rng.random() < 0.6 else out

@@ -1,21 +1,26 @@
-"""Synthesised guitars: sound, finite, drawn again the same."""
+"""Synthesised guitars, in tune; and, as of synthesisers: sound, finite, drawn again the same."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 
+from rtsep.training.augmentation import Audio
 from rtsep.training.guitars import _pluck, guitar
+from rtsep.training.synths import synth
 
 RATE = 44100
 
 
+@pytest.mark.parametrize("play", [guitar, synth])
 @pytest.mark.parametrize("seed", range(8))
-def test_a_guitar_sounds_and_is_the_same_again(seed: int) -> None:
-    first = guitar(RATE, np.random.default_rng(seed))
+def test_what_plays_itself_sounds_and_is_the_same_again(play: Callable[..., Audio], seed: int) -> None:
+    first = play(RATE, np.random.default_rng(seed))
     assert first.shape == (2, RATE) and first.dtype == np.float32
     assert np.isfinite(first).all() and np.abs(first).max() == pytest.approx(1.0, abs=1e-4)
-    np.testing.assert_array_equal(first, guitar(RATE, np.random.default_rng(seed)))
+    np.testing.assert_array_equal(first, play(RATE, np.random.default_rng(seed)))
 
 
 def test_seeds_differ_and_some_are_wide() -> None:
