@@ -1,11 +1,13 @@
 """Gather instrumental music from Debian's game packages, as accompaniments to train on.
 
-    python scripts/game_music.py corpus/games
+    python scripts/game_music.py games
+    python scripts/game_music.py held-out --held-out
 
 Free games carry hours of finished productions of many hands and styles, nearly all without a voice: what a
-network needs to hear to know what is not one. Everything is from Debian's main archive, so under free
-licences (GPL, CC BY, CC BY-SA, CC0 and others, by the piece); each package's copyright file, which names
-authors and licences, is laid beside its tracks. Packages are downloaded, never installed.
+network needs to hear to know what is not one. The music of other games is kept apart, to measure on. All is
+from Debian's main archive, so under free licences (GPL, CC BY, CC BY-SA, CC0 and others, by the piece); each
+package's copyright file, which names authors and licences, is laid beside its tracks. Packages are
+downloaded, never installed.
 
 Writes `DIR/<package>/<track>/accompaniment.<suffix>`. Takes a Debian or a system built on it.
 """
@@ -56,7 +58,20 @@ PACKAGES = (
     "wesnoth-1.16-music",
     "zaz-data",
 )
-"""Of Debian 12."""
+"""What is trained on; of Debian 12."""
+HELD_OUT = (
+    "amoebax-data",
+    "drascula-music",
+    "fillets-ng-data",
+    "gunroar-data",
+    "mu-cade-data",
+    "planetblupi-music-ogg",
+    "powermanga-data",
+    "titanion-data",
+    "torus-trooper-data",
+    "widelands-data",
+)
+"""What is never trained on: by other musicians than those above."""
 KEPT = (".ogg", ".mp3", ".flac", ".wav")
 """Suffixes that a corpus is read by; `.opus` is written anew as FLAC."""
 ARCHIVES = (".pk3", ".zip")
@@ -84,12 +99,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--debs", type=Path, help="take the packages that lie in this folder; nothing is downloaded"
     )
+    parser.add_argument("--held-out", action="store_true", help="the games that no model of rtsep has heard")
     options = parser.parse_args(arguments)
+    names = HELD_OUT if options.held_out else PACKAGES
     try:
         with tempfile.TemporaryDirectory() as scratch:
-            seconds = sum(
-                gather(deb, options.folder, Path(scratch)) for deb in packages(options.debs, Path(scratch))
-            )
+            found = packages(names, options.debs, Path(scratch))
+            seconds = sum(gather(deb, options.folder, Path(scratch)) for deb in found)
     except (GatheringError, OSError) as error:
         print(f"game_music: {error}", file=sys.stderr)
         return 1
@@ -97,8 +113,8 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def packages(debs: Path | None, scratch: Path) -> Iterator[Path]:
-    """Package files, one after the other; those that are downloaded are gone when the next is asked for.
+def packages(names: tuple[str, ...], debs: Path | None, scratch: Path) -> Iterator[Path]:
+    """Package files: those in `debs`, or else, by name, downloaded ones, gone when the next is asked for.
 
     Raises:
         GatheringError: no package there, no apt, or a download that fails.
@@ -113,7 +129,7 @@ def packages(debs: Path | None, scratch: Path) -> Iterator[Path]:
         raise GatheringError(
             "no apt-get here: run it on Debian, or lay its packages in a folder and name that with --debs"
         )
-    for name in PACKAGES:
+    for name in names:
         got = subprocess.run(["apt-get", "download", "-q", name], cwd=scratch, capture_output=True, text=True)
         if got.returncode != 0:
             said = (got.stderr.strip().splitlines() or ["apt-get gave no reason"])[-1]

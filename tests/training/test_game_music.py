@@ -78,6 +78,28 @@ def test_music_is_gathered_and_read_as_accompaniments(tmp_path: Path, script: Mo
     assert (out / "hop-data" / "copyright").read_text() == "License: CC0\n"
 
 
+def test_what_is_measured_on_is_not_trained_on(script: ModuleType) -> None:
+    assert not set(script.PACKAGES) & set(script.HELD_OUT)
+
+
+def test_packages_are_downloaded_by_name_and_not_kept(
+    tmp_path: Path, script: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stand-in for apt-get, which lays down a package by each name it is given."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    (programs / "apt-get").write_text('#!/bin/sh\necho "$3" > "$3_1.0_all.deb"\n')
+    (programs / "apt-get").chmod(0o755)
+    monkeypatch.setenv("PATH", str(programs), prepend=":")
+    seen = [(deb.name, deb.read_text()) for deb in script.packages(("one", "two"), None, tmp_path)]
+    assert seen == [("one_1.0_all.deb", "one\n"), ("two_1.0_all.deb", "two\n")]
+    assert not list(tmp_path.glob("*.deb"))
+
+    (programs / "apt-get").write_text("#!/bin/sh\necho 'E: no such package' >&2\nexit 100\n")
+    with pytest.raises(script.GatheringError, match="cannot download one: E: no such package"):
+        next(script.packages(("one",), None, tmp_path))
+
+
 def test_what_is_wrong_is_one_line(
     tmp_path: Path, script: ModuleType, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
