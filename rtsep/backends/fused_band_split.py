@@ -7,6 +7,7 @@ which they are read. Its layers are in `rtsep.backends.fused_band_split_layers`.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -16,8 +17,10 @@ from rtsep.backends.fused_weights import Weights, require, room
 from rtsep.dsp.bands import band_average, band_centres, band_interpolation
 from rtsep.dsp.kernel import Floats, Integers
 from rtsep.dsp.loudness import kept, mean_square, mean_square_scale
+from rtsep.dsp.presence import weights_of_bands
 from rtsep.dsp.windows import asymmetric_pair
-from rtsep.separators.manifest import Manifest
+from rtsep.separators.manifest import Manifest, parse
+from rtsep.separators.presence import MEMORIES, Presence
 from rtsep.spec import ModelError
 
 _CONFIGURED = ("bandwidth", "linear_below", "wide_bands", "stereo", "dilation")
@@ -50,6 +53,24 @@ class _Block:
         )
         self.time_out = weights.linear(f"{prefix}.time_out", width, self.memory)
         self.group_out = weights.linear(f"{prefix}.group_out", width, 2 * self.units)
+
+
+class _Favour:
+    """How a stem is favoured while it is there."""
+
+    def __init__(self, config: Any, manifest: Manifest, triangles: Floats, path: Path) -> None:
+        assert manifest.window is not None
+        presence = parse(Presence, config, path.parent / "manifest.json")
+        if presence.stem not in manifest.spec.stems:
+            raise ModelError(f"{path.parent}: the manifest's presence: {presence.stem} is none of the stems")
+        self.stem = manifest.spec.stems.index(presence.stem)
+        bin_hz = manifest.sample_rate / manifest.window.analysis
+        self.weights = weights_of_bands(triangles, bin_hz, presence.low_hz, presence.high_hz)
+        keep = [kept(manifest.hop, seconds, manifest.sample_rate) for seconds in presence.seconds]
+        self.keep = np.array(keep, np.float32)
+        self.logits, self.from_db, self.to_db = (
+            np.float32(value) for value in (presence.logits, presence.from_db, presence.to_db)
+        )
 
 
 class BandSplitStep:
@@ -103,12 +124,15 @@ class BandSplitStep:
         taken, _ = asymmetric_pair(window.analysis, window.synthesis, manifest.hop)
         self.mean_square = np.float32(mean_square_scale(taken))
         # The manifest's state has the phases first.
-        shapes = {entry.shape for entry in manifest.state if entry.name != "level"}
+        shapes = {entry.shape for entry in manifest.state if entry.name not in ("level", "presence")}
         memories = {(self.dilation, depth, 1, self.groups, block.memory) for block in self.blocks}
         weights.expect(shapes == memories, "state")
         average = band_average(self.bins, centres).T / np.float32(window.analysis)
         self.first, self.count, self.shares = _runs(average)
-        self.below, self.low, self.high = _neighbours(band_interpolation(self.bins, centres))
+        triangles = band_interpolation(self.bins, centres)
+        self.below, self.low, self.high = _neighbours(triangles)
+        there = config.get("presence")
+        self.presence = None if there is None else _Favour(there, manifest, triangles, path)
         matrices = sum(
             block.time[0].size
             + block.time_out[0].size
@@ -154,6 +178,7 @@ class BandSplitStream:
         ]
         self._phase = 0
         self._loudness = room(2)
+        self._presence = room(MEMORIES, 2)
 
     def step(self, bins: Floats, out: Floats) -> None:
         """(channels, bins, 2) to (stems, channels, bins, 2)."""
@@ -200,6 +225,24 @@ class BandSplitStream:
             self._spread,
             self._masks,
         )
+        there = n.presence
+        if there is not None:
+            layers.favour_while_there(
+                self._power,
+                n.first,
+                n.count,
+                n.shares,
+                there.weights,
+                there.keep,
+                n.channels,
+                2 if n.mid_side else 0,
+                there.stem,
+                there.logits,
+                there.from_db,
+                there.to_db,
+                self._presence,
+                self._masks,
+            )
         layers.apply_masks(
             heard, self._masks, n.below, n.low, n.high, n.mid_side, out.reshape(n.stems, n.channels, -1)
         )
@@ -213,6 +256,7 @@ class BandSplitStream:
                     tensor.fill(0.0)
         self._phase = 0
         self._loudness.fill(0.0)
+        self._presence.fill(0.0)
 
 
 def _runs(rows: Floats) -> tuple[Integers, Integers, Floats]:

@@ -1,7 +1,8 @@
 """The layers of a band-split step, compiled: norms, gates, masks, and the products between them.
 
 A runtime that knows nothing of the network calls some 160 operators a step, most of which take less time than
-being called. Here a step is six functions, and what lies between two of them stays in the fastest cache.
+being called. Here a step is six functions, or seven, and what lies between two of them stays in the fastest
+cache.
 
 Rows are groups of bands throughout; there are a multiple of `fused_arithmetic.ROWS` of them, the last ones
 perhaps unused.
@@ -25,9 +26,13 @@ from rtsep.backends.fused_arithmetic import (
 from rtsep.dsp.kernel import Floats, Integers, kernel
 from rtsep.dsp.loudness import QUIET as QUIET_POWER
 from rtsep.dsp.loudness import SOUNDING as SOUNDING_POWER
+from rtsep.dsp.presence import FAINT as FAINT_ENERGY
+from rtsep.dsp.presence import LEAST_SHARE as LEAST
 
 LAYER_NORM_EPSILON = np.float32(1e-5)
 QUIET, SOUNDING = np.float32(QUIET_POWER), np.float32(SOUNDING_POWER)
+FAINT, LEAST_SHARE = np.float32(FAINT_ENERGY), np.float32(LEAST)
+DECIBELS = np.float32(10.0 / np.log(10.0))
 
 
 @kernel("void(float32[:, ::1], float32[::1], float32[::1], float32[:, ::1])", reorder=True)
@@ -315,6 +320,70 @@ def decide(
                 )
                 for j in range(group):
                     column[j] = shares[j] / sums[j]
+
+
+@kernel(
+    "void(float32[:, ::1], int64[::1], int64[::1], float32[::1], float32[::1], float32[::1], int64, int64,"
+    " int64, float32, float32, float32, float32[:, ::1], float32[:, ::1])",
+    reorder=True,
+)
+def favour_while_there(
+    power: Floats,
+    first: Integers,
+    count: Integers,
+    shares: Floats,
+    weights: Floats,
+    keep: Floats,
+    channels: int,
+    view: int,
+    stem: int,
+    logits: np.float32,
+    from_db: np.float32,
+    to_db: np.float32,
+    sums: Floats,
+    masks: Floats,
+) -> None:
+    """What is added to a stem's logits while it is there, as if it had been before the softmax.
+
+    Args:
+        power: (views, bins), of what was heard.
+        first, count, shares: of the bands, as `listen` has them.
+        weights: (bands,), how much a band's energy counts.
+        keep: (memories,), of the sums, from one frame to the next.
+        channels, view: how many views masks act on, and the first of them.
+        stem: which one.
+        logits, from_db, to_db: see `rtsep.separators.presence.Presence`.
+        sums: (memories, 2), energy of the stem and of the mixture, changed in place.
+        masks: (bands or more, stems * channels), changed in place.
+    """
+    bands, columns = first.shape[0], masks.shape[1]
+    own, whole = np.float32(0.0), np.float32(0.0)
+    at = 0
+    for band in range(bands):
+        if weights[band] > 0.0:
+            for c in range(channels):
+                heard, its_shares = power[view + c, first[band] :], shares[at:]
+                level = np.float32(0.0)
+                for i in range(count[band]):
+                    level += its_shares[i] * heard[i]
+                level *= weights[band]
+                mask = masks[band, stem * channels + c]
+                own += mask * mask * level
+                whole += level
+        at += count[band]
+    share = LEAST_SHARE
+    for memory in range(sums.shape[0]):
+        sums[memory, 0] = sums[memory, 0] * keep[memory] + own
+        sums[memory, 1] = sums[memory, 1] * keep[memory] + whole
+        share = max(share, sums[memory, 0] / max(sums[memory, 1], FAINT))
+    there = min(max((DECIBELS * log(share) - from_db) / (to_db - from_db), np.float32(0.0)), ONE)
+    more = exp(logits * there)
+    for band in range(masks.shape[0]):
+        for c in range(channels):
+            total = ONE / (ONE + masks[band, stem * channels + c] * (more - ONE))
+            masks[band, stem * channels + c] *= more
+            for column in range(c, columns, channels):
+                masks[band, column] *= total
 
 
 @kernel(

@@ -26,7 +26,7 @@ from torch.nn import functional
 
 from rtsep.separators.chrono import spread_memory
 from rtsep.separators.lstm_cell import lstm_step
-from rtsep.separators.mask_network import MaskConfig, MaskNetwork, without_level
+from rtsep.separators.mask_network import MaskConfig, MaskNetwork, networks_own
 from rtsep.separators.network import State
 
 
@@ -84,13 +84,13 @@ class BandSplit(MaskNetwork):
         c = self.config
         shape = (c.dilation, c.depth, batch, self.groups, c.memory)
         zeros = {name: self.input_mean.new_zeros(shape) for name in ("h", "c")}
-        return zeros | self.begin_level(batch)
+        return zeros | self.begin_hearing(batch)
 
     def decide(self, features: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """See `MaskNetwork.decide`."""
         batch, time, _ = features.shape
         phases = self.config.dilation
-        state = without_level(self.init_state(batch)) if state is None else state
+        state = networks_own(self.init_state(batch)) if state is None else state
         logits, after = [], []
         for phase in range(phases):
             before = {name: value[phase] for name, value in state.items()}

@@ -61,7 +61,7 @@ class CausalLSTM(MaskNetwork):
         """Hidden and cell state of every layer: (depth, batch, width) each."""
         shape = (self.config.depth, batch, self.config.width)
         zeros = {name: self.input_mean.new_zeros(shape) for name in ("h", "c")}
-        return zeros | self.begin_level(batch)
+        return zeros | self.begin_hearing(batch)
 
     def decide(self, features: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """See `MaskNetwork.decide`."""

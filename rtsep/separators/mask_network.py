@@ -22,10 +22,13 @@ from torch.nn import functional
 
 from rtsep.dsp.bands import band_average, band_centres, band_interpolation
 from rtsep.dsp.loudness import QUIET, SOUNDING, kept, mean_square, mean_square_scale
+from rtsep.dsp.presence import weights_of_bands
 from rtsep.dsp.windows import asymmetric_pair
 from rtsep.separators.banded import BandedProduct
+from rtsep.separators.favouring import energies, favoured, logits_of
 from rtsep.separators.network import CausalNetwork, State
-from rtsep.spec import STEMS, StreamSpec
+from rtsep.separators.presence import MEMORIES, Presence
+from rtsep.spec import STEMS, ModelError, StreamSpec
 
 AVERAGE_PIECES, SPREAD_PIECES = 6, 10
 """Pieces of the products into bands and out of them, in a stream's step: the fastest of those tried."""
@@ -33,6 +36,8 @@ AVERAGE_PIECES, SPREAD_PIECES = 6, 10
 
 LEVEL = "level"
 """The state by which a network knows how loud its input has been."""
+PRESENCE = "presence"
+"""The state by which a network knows how much of its input a stem has been."""
 
 
 class MaskConfig(BaseModel):
@@ -49,6 +54,7 @@ class MaskConfig(BaseModel):
             level: features are those of the mixture times a slow gain, which the stems do not have. None
             leaves them as they are.
         level_seconds: time constant of the running mean by which the input's level is known.
+        presence: the stem that is favoured while it is there, and how; None favours none.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -65,6 +71,7 @@ class MaskConfig(BaseModel):
     stereo: Literal["left-right", "mid-side"] = "mid-side"
     level: float | None = Field(None, ge=-60.0, le=0.0)
     level_seconds: float = Field(4.0, gt=0.0)
+    presence: Presence | None = None
 
     @property
     def phases(self) -> int:
@@ -89,6 +96,8 @@ class MaskNetwork(CausalNetwork):
     analysis_window: Tensor
     to_bands: Tensor
     to_bins: Tensor
+    presence_weights: Tensor
+    presence_keep: Tensor
 
     def __init__(self, config: MaskConfig) -> None:
         super().__init__()
@@ -115,6 +124,16 @@ class MaskNetwork(CausalNetwork):
             "to_bands": band_average(bins, centres),
             "to_bins": band_interpolation(bins, centres),
         }
+        if config.presence is not None:
+            there = config.presence
+            if there.stem not in config.stems:
+                raise ModelError(f"presence: {there.stem} is none of the stems ({', '.join(config.stems)})")
+            bin_hz = config.sample_rate / config.analysis
+            constants["presence_weights"] = weights_of_bands(
+                constants["to_bins"], bin_hz, there.low_hz, there.high_hz
+            )
+            keep = [kept(config.hop, seconds, config.sample_rate) for seconds in there.seconds]
+            constants["presence_keep"] = np.array(keep, np.float32)[:, None]
         for name, value in constants.items():
             self.register_buffer(name, torch.from_numpy(value), persistent=False)
         # Real and imaginary parts lie side by side in a stream's frames: what holds for a bin holds for both.
@@ -233,8 +252,10 @@ class MaskNetwork(CausalNetwork):
     def steps(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         """See `CausalNetwork.steps`: all frames side by side, only the memory along time in turn."""
         features, levels = self.hear(x, state)
-        logits, after = self.decide(features, without_level(state))
-        return self._apply_masks(x, logits), after | levels
+        logits, after = self.decide(features, networks_own(state))
+        masks = torch.softmax(logits, dim=2)
+        masks, presence = self._favour_while_there(masks, x, state)
+        return self._apply_masks(x, masks), after | levels | presence
 
     # -- one frame at a time ---------------------------------------------------------------------
 
@@ -251,6 +272,7 @@ class MaskNetwork(CausalNetwork):
             pair = torch.cat((left + right, left - right), dim=1) * 0.5**0.5
         views = torch.cat((lines, pair), dim=1) if stereo else lines
         powers = self._average(views * views)
+        heard_powers = powers[:, self._masked]
         levels: State = {}
         if self.config.level is not None:
             energy = (lines * lines).sum(dim=-1).mean(dim=-1) * self._mean_square
@@ -258,9 +280,13 @@ class MaskNetwork(CausalNetwork):
             powers = powers * gain[:, None, None]
         features = torch.log(powers + QUIET).flatten(1)
         with self._deciding():
-            logits, after = self.decide_once(features, without_level(state))
+            logits, after = self.decide_once(features, networks_own(state))
             after = after | levels
-        masks = self._spread(_softmax_over_stems(logits.float()))
+        masks = _softmax_over_stems(logits.float())
+        if self.config.presence is not None:
+            masks, sums = self._favour_once(masks, heard_powers, state[PRESENCE])
+            after = after | {PRESENCE: sums}
+        masks = self._spread(masks)
         if not stereo or self.config.stereo == "left-right":
             out = masks * lines.unsqueeze(1)
         else:
@@ -317,9 +343,57 @@ class MaskNetwork(CausalNetwork):
             gain = self._gain(whole).unsqueeze(1)
         return self.features(x * gain.sqrt()[..., None, None, None]), after
 
-    def begin_level(self, batch: int) -> State:
-        """What `init_state` has of the input's level: sums of energy and of weights, (batch, 2)."""
-        return {} if self.config.level is None else {LEVEL: self.input_mean.new_zeros((batch, 2))}
+    def begin_hearing(self, batch: int) -> State:
+        """What `init_state` has beside the network's own.
+
+        Of the input's level sums of energy and of weights, (batch, 2); of a stem's presence those of its
+        energy and the mixture's, (batch, memories, 2).
+        """
+        state: State = {}
+        if self.config.level is not None:
+            state[LEVEL] = self.input_mean.new_zeros((batch, 2))
+        if self.config.presence is not None:
+            state[PRESENCE] = self.input_mean.new_zeros((batch, MEMORIES, 2))
+        return state
+
+    @property
+    def _masked(self) -> slice:
+        """Which of the views masks act on."""
+        if self.config.channels == 1:
+            return slice(0, 1)
+        return slice(0, 2) if self.config.stereo == "left-right" else slice(2, 4)
+
+    def _favour_while_there(self, masks: Tensor, x: Tensor, state: State) -> tuple[Tensor, State]:
+        """Masks of many frames, (batch, time, stems, channels, bands), and the state after them.
+
+        Without a state to go on from, a stem's presence is that in all frames together.
+        """
+        there = self.config.presence
+        if there is None:
+            return masks, {}
+        # Of mid and side as `step` has them: half the energy of sum and difference.
+        heard = x
+        if self._masked.start == 2:
+            heard = torch.stack((x[:, :, 0] + x[:, :, 1], x[:, :, 0] - x[:, :, 1]), dim=2) * 0.5**0.5
+        powers = heard.square().sum(dim=-1) @ self.to_bands / self.config.analysis
+        if PRESENCE not in state:
+            stem = self.config.stems.index(there.stem)
+            whole = energies(masks, powers, stem, self.presence_weights).sum(dim=1, keepdim=True)
+            return favoured(masks, stem, logits_of(whole.unsqueeze(-2), there)), {}
+        sums, out = state[PRESENCE], []
+        for mask, power in zip(masks.unbind(dim=1), powers.unbind(dim=1), strict=True):
+            mask, sums = self._favour_once(mask, power, sums)
+            out.append(mask)
+        return torch.stack(out, dim=1), {PRESENCE: sums}
+
+    def _favour_once(self, masks: Tensor, powers: Tensor, sums: Tensor) -> tuple[Tensor, Tensor]:
+        """One frame's masks, (batch, stems, channels, bands), and the sums, (batch, memories, 2), with it."""
+        there = self.config.presence
+        assert there is not None
+        stem = self.config.stems.index(there.stem)
+        frame = energies(masks, powers, stem, self.presence_weights)
+        sums = sums * self.presence_keep + frame.unsqueeze(-2)
+        return favoured(masks, stem, logits_of(sums, there)), sums
 
     def _forget(self, every: int) -> float:
         """What a running sum keeps from one frame to the next."""
@@ -343,8 +417,8 @@ class MaskNetwork(CausalNetwork):
         """Features as the first layer takes them: about zero, and one wide."""
         return (features - self.input_mean) * self.input_scale
 
-    def _apply_masks(self, x: Tensor, logits: Tensor) -> Tensor:
-        masks = (torch.softmax(logits, dim=2) @ self.to_bins).unsqueeze(-1)
+    def _apply_masks(self, x: Tensor, masks: Tensor) -> Tensor:
+        masks = (masks @ self.to_bins).unsqueeze(-1)
         if self.config.channels == 1 or self.config.stereo == "left-right":
             return masks * x.unsqueeze(2)
         left, right = x[:, :, 0], x[:, :, 1]
@@ -353,9 +427,9 @@ class MaskNetwork(CausalNetwork):
         return 0.5 * torch.stack((mid + side, mid - side), dim=3)
 
 
-def without_level(state: State) -> State:
+def networks_own(state: State) -> State:
     """What is the network's own of a state: what `MaskNetwork.decide` takes."""
-    return {name: value for name, value in state.items() if name != LEVEL}
+    return {name: value for name, value in state.items() if name not in (LEVEL, PRESENCE)}
 
 
 def masks_of(network: nn.Module) -> MaskNetwork | None:

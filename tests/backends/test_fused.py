@@ -29,6 +29,15 @@ from tests.models import build_tiny_model, build_tiny_network
 SAMPLES = 3001
 
 
+PRESENCE = {
+    "logits": 3.0,
+    "from_db": -18.0,
+    "to_db": -10.0,
+    "seconds": (0.01, 0.05),
+    "low_hz": 300.0,
+    "high_hz": 3000.0,
+}
+"""About the share that a stem has of untrained masks, so that it comes and goes."""
 BAND_SPLIT: list[dict[str, Any]] = [
     {"group": 7, "features": 16, "memory": 8, "across": 4},  # groups and rows that fours divide
     {"group": 4, "features": 9, "memory": 7, "across": 5},  # and nothing that they do
@@ -42,6 +51,10 @@ BAND_SPLIT: list[dict[str, Any]] = [
     {"stems": ("vocals", "accompaniment")},
     {"level": -20.0, "level_seconds": 0.05},
     {"level": -30.0, "channels": 1, "dilation": 4},
+    {"presence": PRESENCE},
+    {"presence": PRESENCE, "level": -20.0, "level_seconds": 0.05, "dilation": 4},
+    {"presence": PRESENCE | {"stem": "drums"}, "stereo": "left-right"},
+    {"presence": PRESENCE, "channels": 1},
 ]
 CONV_TASNET: list[dict[str, Any]] = [
     {"hop": 8},  # one frame a hop, the whole ring older than it

@@ -153,6 +153,30 @@ def test_a_stream_that_knows_its_level_equals_forward(
         np.testing.assert_allclose(in_pieces, expected, rtol=0.0, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("architecture", "backend"), [pair for pair in STEPPED if pair[0] in ("band-split", "causal-lstm")]
+)
+def test_a_stream_that_favours_a_stem_while_it_is_there_equals_forward(
+    architecture: str, backend: str, tmp_path: Path
+) -> None:
+    there = {"logits": 4.0, "from_db": -17.0, "to_db": -8.0, "seconds": (0.01, 0.05)}
+    config: dict[str, Any] = {"presence": there, "level": -20.0, "level_seconds": 0.05}
+    songs = [noise(2, SAMPLES, seed) * LOUDNESS for seed in (6, 7)]
+    network = build_tiny_network(architecture, **config)
+    plain = build_tiny_network(architecture, **config | {"presence": None})
+    with open_stream(build_tiny_model(tmp_path, architecture, **config), backend=backend, decks=2) as stream:
+        found = run_decks(stream, songs)
+    for song, stems in zip(songs, found, strict=True):
+        expected = offline(network, song)
+        np.testing.assert_allclose(stems, expected, rtol=0.0, atol=1e-5)
+        np.testing.assert_allclose(stems.sum(axis=0), song, rtol=0.0, atol=1e-4)
+        louder = np.square(expected[0]).sum() / np.square(offline(plain, song)[0]).sum()
+        assert louder > 1.5
+        with torch.no_grad():
+            in_pieces = network.separate(torch.from_numpy(song)[None], 7)[0].numpy()
+        np.testing.assert_allclose(in_pieces, expected, rtol=0.0, atol=1e-5)
+
+
 @pytest.mark.parametrize("gain", [0.1, 4.0])
 def test_how_loud_a_song_is_changes_nothing_but_that(gain: float, tmp_path: Path) -> None:
     """Softer or louder, the same stems, as long as every frame is loud enough to count."""
