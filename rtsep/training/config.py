@@ -284,7 +284,8 @@ class ComputeConfig(Strict):
     Attributes:
         device: "auto" is a CUDA GPU where torch finds one.
         precision: of matrix products. "bf16" needs no scaling; "fp16" is for older GPUs and scales the loss
-            so that gradients stay in range. "auto" is bf16 with the masks objective, fp32 otherwise.
+            so that gradients stay in range. "auto" is bf16 with the masks objective where the device has it,
+            fp32 otherwise.
         accumulate: passes in which a process takes its share of a batch: more need less memory.
         compile: have torch compile parts of the network: needs a C++ compiler, on a GPU Triton.
     """

@@ -28,6 +28,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from rtsep.separators.offline_network import OfflineNetwork
 from rtsep.spec import ModelError, UsageError
+from rtsep.training.autocasting import TYPES, choose_precision
 from rtsep.training.batches import Batches
 from rtsep.training.checkpoints import (
     BEST,
@@ -63,7 +64,6 @@ LOG = "log.jsonl"
 MOST_LEFT_OUT = 30
 """Steps in a row whose gradients are not finite that end a run, or half of its steps if these are fewer: more
 than a scaled loss takes to settle."""
-_TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class _Loss(nn.Module):
@@ -99,14 +99,10 @@ class Trainer:
         self.folder = config.output / config.name
         torch.manual_seed(config.optimiser.seed)
         self.network: TrainableNetwork = make_network(config).to(self.device)
-        precision = config.compute.precision
-        if precision == "auto":
-            precision = "bf16" if decides_masks(config, self.network) else "fp32"
-        if precision == "fp16" and self.device.type != "cuda":
-            raise UsageError("[compute] precision: fp16 is for GPUs; on a CPU take bf16")
-        self.precision = precision
+        masks = decides_masks(config, self.network)
+        self.precision = precision = choose_precision(config.compute.precision, masks, self.device)
         # bfloat16 halves the time of matrix products; their sums stay exact.
-        autocast = partial(torch.autocast, self.device.type, _TYPES[precision], enabled=precision != "fp32")
+        autocast = partial(torch.autocast, self.device.type, TYPES[precision], enabled=precision != "fp32")
         self.objective = make_objective(config, self.network, autocast)
         self.average = copied(self.network.state_dict())
         o = config.optimiser
