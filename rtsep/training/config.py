@@ -150,6 +150,9 @@ class AugmentConfig(Strict):
         pitch: odds that an excerpt is transposed; its tempo stays. All parts of a track move together, drums
             that are known apart do not.
         pitch_semitones: range.
+        deep_voices: odds that a voice that is mixed over other music is played slower and as much lower, its formants
+            too: few training sets have deep voices, and electronic music makes its own.
+        deep_octaves: range of how much lower.
         tempo: odds that an excerpt is played faster or slower; its pitch stays.
         tempo_factor: range; above 1 is faster.
         codec: odds, for every part, of going through MP3.
@@ -168,6 +171,8 @@ class AugmentConfig(Strict):
 
     pitch: Odds = 0.0
     pitch_semitones: tuple[Annotated[float, Field(ge=-12.0)], Annotated[float, Field(le=12.0)]] = (-2.0, 2.0)
+    deep_voices: Odds = 0.0
+    deep_octaves: tuple[Annotated[float, Field(ge=0.0)], Annotated[float, Field(le=2.0)]] = (0.3, 1.0)
     tempo: Odds = 0.0
     tempo_factor: tuple[Annotated[float, Field(ge=0.5)], Annotated[float, Field(le=2.0)]] = (0.88, 1.12)
     codec: Odds = 0.0
@@ -182,7 +187,7 @@ class AugmentConfig(Strict):
     crowd_db: tuple[Level, Level] = (-35.0, -12.0)
     crowd_noise: Path | None = None
 
-    _ranges = field_validator("pitch_semitones", "tempo_factor", "codec_quality", "bleed_db", "crowd_db")(
+    _ranges = field_validator("pitch_semitones", "deep_octaves", "tempo_factor", "codec_quality", "bleed_db", "crowd_db")(
         _ascending
     )
 

@@ -60,16 +60,22 @@ class Player:
         self.extra = extra
         self.drums = drums
 
-    def draw(self, track: Track, rng: np.random.Generator, spread: float = 0.15) -> Excerpt:
+    def draw(
+        self, track: Track, rng: np.random.Generator, spread: float = 0.15, lower: tuple[float, float] | None = None
+    ) -> Excerpt:
         """One that fits, if the track is long enough.
 
         Args:
             track: to play from.
             rng: decides.
             spread: half of the octaves by which its speed may differ, either way.
+            lower: range of the octaves by which it is played slower and lower, in place of that.
         """
         extra = self.extra
-        speed = float(2.0 ** rng.uniform(-2.0 * spread, 2.0 * spread)) if rng.random() < 0.4 else 1.0
+        if lower is not None:
+            speed = float(2.0 ** -rng.uniform(*lower))
+        else:
+            speed = float(2.0 ** rng.uniform(-2.0 * spread, 2.0 * spread)) if rng.random() < 0.4 else 1.0
         tempo, semitones = 1.0, 0.0
         if extra.tempo > 0.0 and rng.random() < extra.tempo:
             tempo = float(rng.uniform(*extra.tempo_factor))

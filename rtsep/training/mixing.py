@@ -93,7 +93,7 @@ class Mixer:
         self.samples = samples
         self.sample_rate = sample_rate
         self.bass_in_other = data.bass_in_other
-        extra = extra or AugmentConfig()
+        self.extra = extra = extra or AugmentConfig()
         self.player = Player(samples, sample_rate, extra, self.drums_at)
         self.treat = Treatment(extra, samples, sample_rate, stems, data.cache)
         pool = partial(Pool, weights=data.weights)
@@ -240,8 +240,10 @@ class Mixer:
     def _one_voice(self, rng: np.random.Generator) -> Audio:
         """A sounding excerpt; short clips and rests make some draws silent, so several are tried."""
         audio = silence(self.samples)
+        extra = self.extra
+        lower = extra.deep_octaves if extra.deep_voices > 0.0 and rng.random() < extra.deep_voices else None
         for _ in range(4):
-            audio = self._single(self.voices.pick(rng), "vocals", rng, spread=0.3)
+            audio = self._single(self.voices.pick(rng), "vocals", rng, 0.3, lower)
             if augment.rms(audio) > 3e-3:
                 break
         if rng.random() < 0.3:
@@ -313,8 +315,15 @@ class Mixer:
 
         return _changed(parts, self.other_at, joined)
 
-    def _single(self, track: Track, name: str, rng: np.random.Generator, spread: float = 0.15) -> Audio:
-        excerpt = self.player.draw(track, rng, spread)
+    def _single(
+        self,
+        track: Track,
+        name: str,
+        rng: np.random.Generator,
+        spread: float = 0.15,
+        lower: tuple[float, float] | None = None,
+    ) -> Audio:
+        excerpt = self.player.draw(track, rng, spread, lower)
         group: Group = (self.stems.index(name),)
         ((_, audio),) = self.player.play(track, [(group, (name,))], excerpt)
         if rng.random() < 0.6:

@@ -364,6 +364,25 @@ def test_stems_fall_silent_by_their_odds_and_never_all(tracks: list[Track]) -> N
     assert all(e.parts.any() for e in draw(make_mixer(tracks, drop=1.0), 20))
 
 
+def test_deep_voices_are_played_lower_and_nothing_else_is(tracks: list[Track]) -> None:
+    def tones(kind: str, **extra: Any) -> np.ndarray:
+        """Of each example's loudest part, the frequency that is strongest."""
+        found = []
+        for example in draw(make_mixer(tracks, kind, **extra), 60):
+            loudest = max(example.parts, key=rms).mean(0)
+            found.append(float(np.abs(np.fft.rfft(loudest)).argmax()) * RATE / SAMPLES)
+        return np.array(found)
+
+    deep = tones("vocal", deep_voices=1.0, deep_octaves=(1.0, 1.0))
+    assert 0.35 < np.median(deep) / np.median(tones("vocal")) < 0.65
+    assert np.array_equal(tones("instrumental", deep_voices=1.0), tones("instrumental"))
+
+
+def test_a_range_that_descends_is_refused() -> None:
+    with pytest.raises(ValueError, match="deep_octaves"):
+        AugmentConfig(deep_octaves=(1.0, 0.3))
+
+
 @pytest.mark.parametrize("extra", ["pitch", "tempo", "codec", "reverb", "distortion"])
 @pytest.mark.parametrize("kind", ["aligned", "remixed"])
 def test_augmentations_depend_on_the_generator_alone(tracks: list[Track], kind: str, extra: str) -> None:
