@@ -150,8 +150,8 @@ class AugmentConfig(Strict):
         pitch: odds that an excerpt is transposed; its tempo stays. All parts of a track move together, drums
             that are known apart do not.
         pitch_semitones: range.
-        deep_voices: odds that a voice that is mixed over other music is played slower and as much lower, its formants
-            too: few training sets have deep voices, and electronic music makes its own.
+        deep_voices: odds that a voice that is mixed over other music is played slower and as much lower, its
+            formants too: few training sets have deep voices, and electronic music makes its own.
         deep_octaves: range of how much lower.
         tempo: odds that an excerpt is played faster or slower; its pitch stays.
         tempo_factor: range; above 1 is faster.
@@ -161,6 +161,9 @@ class AugmentConfig(Strict):
         distortion: odds, for every part but drums, of a hard drive.
         mono: odds that all of an example is one channel of itself, on both sides.
         drop: odds, for every part, of falling silent; one at least sounds on.
+        lead_in: odds that an example begins with silence, as every set does: a network that has only ever
+            been switched on in the middle of music takes what ends a silence for a voice.
+        lead_in_seconds: range of its length.
         bleed: odds that an example sounds as if every part had been heard by the others' microphones too; see
             `rtsep.evaluation.live_conditions`. What is heard of a part remains part of it.
         bleed_db: range of the level of what each of them hears.
@@ -181,15 +184,23 @@ class AugmentConfig(Strict):
     distortion: Odds = 0.0
     mono: Odds = 0.0
     drop: Odds = 0.0
+    lead_in: Odds = 0.0
+    lead_in_seconds: tuple[Annotated[float, Field(ge=0.0)], Annotated[float, Field(le=60.0)]] = (0.3, 2.5)
     bleed: Odds = 0.0
     bleed_db: tuple[Level, Level] = (-30.0, -12.0)
     crowd: Odds = 0.0
     crowd_db: tuple[Level, Level] = (-35.0, -12.0)
     crowd_noise: Path | None = None
 
-    _ranges = field_validator("pitch_semitones", "deep_octaves", "tempo_factor", "codec_quality", "bleed_db", "crowd_db")(
-        _ascending
-    )
+    _ranges = field_validator(
+        "pitch_semitones",
+        "deep_octaves",
+        "tempo_factor",
+        "codec_quality",
+        "lead_in_seconds",
+        "bleed_db",
+        "crowd_db",
+    )(_ascending)
 
     @property
     def needs_pedalboard(self) -> bool:

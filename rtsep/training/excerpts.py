@@ -61,7 +61,11 @@ class Player:
         self.drums = drums
 
     def draw(
-        self, track: Track, rng: np.random.Generator, spread: float = 0.15, lower: tuple[float, float] | None = None
+        self,
+        track: Track,
+        rng: np.random.Generator,
+        spread: float = 0.15,
+        lower: tuple[float, float] | None = None,
     ) -> Excerpt:
         """One that fits, if the track is long enough.
 

@@ -72,6 +72,10 @@ class Treatment:
             if not any(audio[side].any() for _, audio in treated):
                 side = 1 - side
             treated = [(group, np.stack((audio[side], audio[side]))) for group, audio in treated]
+        if extra.lead_in > 0.0 and rng.random() < extra.lead_in:
+            begins = round(float(rng.uniform(*extra.lead_in_seconds)) * rate)
+            heard = np.arange(self.samples) >= min(begins, self.samples)
+            treated = [(group, audio * heard) for group, audio in treated]
         return treated
 
     def _drop(self, parts: Parts, rng: np.random.Generator) -> Parts:

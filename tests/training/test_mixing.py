@@ -378,6 +378,23 @@ def test_deep_voices_are_played_lower_and_nothing_else_is(tracks: list[Track]) -
     assert np.array_equal(tones("instrumental", deep_voices=1.0), tones("instrumental"))
 
 
+def test_an_example_begins_after_its_lead_in_and_is_itself_from_there(tracks: list[Track]) -> None:
+    seconds = (0.1, 0.2)
+    late = make_mixer(tracks, lead_in=1.0, lead_in_seconds=seconds)
+    plain = draw(make_mixer(tracks), 20)
+    starts = set()
+    for example, whole in zip(draw(late, 20), plain, strict=True):
+        sounds = np.flatnonzero(example.parts.any(axis=(0, 1)))
+        if not whole.parts.any():
+            continue
+        begin = int(sounds[0])
+        starts.add(begin)
+        assert begin >= seconds[0] * RATE and np.array_equal(example.groups, whole.groups)
+        sounding = [part for part in example.parts if part.any()]
+        assert all(part[:, round(seconds[1] * RATE) :].any() for part in sounding)
+    assert len(starts) > 10 and np.median(list(starts)) <= seconds[1] * RATE
+
+
 def test_a_range_that_descends_is_refused() -> None:
     with pytest.raises(ValueError, match="deep_octaves"):
         AugmentConfig(deep_octaves=(1.0, 0.3))
