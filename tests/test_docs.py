@@ -24,17 +24,15 @@ from rtsep.separators.causal_lstm import CausalLSTMConfig
 from rtsep.separators.manifest import Manifest
 from rtsep.separators.mask_network import MaskConfig
 from rtsep.training.config import (
-    AugmentConfig,
     ComputeConfig,
-    DataConfig,
     FineTuneConfig,
     LossConfig,
-    MixConfig,
     MonitorConfig,
     OptimiserConfig,
     ReleaseConfig,
     TrainConfig,
 )
+from rtsep.training.data_config import AugmentConfig, DataConfig, MixConfig
 from tests.models import build_tiny_model
 
 ROOT = Path(__file__).parents[1]

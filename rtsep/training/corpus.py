@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from rtsep.evaluation.tracks import ACCOMPANIMENT, STEM_FILE, SUFFIXES, VOCALS
 from rtsep.spec import STEMS, UsageError
-from rtsep.training.config import MUSDB, DataConfig
+from rtsep.training.data_config import MUSDB, DataConfig
 from rtsep.training.decoding import Cache
 
 MIXTURE = "mixture"

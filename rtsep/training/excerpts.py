@@ -10,8 +10,8 @@ import numpy as np
 from rtsep.training import augmentation as augment
 from rtsep.training import effects
 from rtsep.training.augmentation import Audio
-from rtsep.training.config import AugmentConfig
 from rtsep.training.corpus import Track
+from rtsep.training.data_config import AugmentConfig
 from rtsep.training.labels import Group, Label
 
 Parts = list[tuple[Group, Audio]]
@@ -20,6 +20,23 @@ STRETCH_MARGIN = 4096
 """Samples that are read beyond an excerpt that is stretched, so that it does not end too early."""
 INTERPOLATION_MARGIN = 64
 """Samples that are read beyond any, for a change of speed to interpolate with."""
+
+
+@dataclass(frozen=True)
+class Speeds:
+    """At which speeds excerpts are drawn.
+
+    Attributes:
+        octaves: range of how much faster, and higher, than their own.
+        odds: that it is not their own.
+    """
+
+    octaves: tuple[float, float]
+    odds: float = 0.4
+
+
+SPEEDS = Speeds((-0.3, 0.3))
+"""Of whatever nothing else is said of."""
 
 
 @dataclass(frozen=True)
@@ -60,26 +77,10 @@ class Player:
         self.extra = extra
         self.drums = drums
 
-    def draw(
-        self,
-        track: Track,
-        rng: np.random.Generator,
-        spread: float = 0.15,
-        lower: tuple[float, float] | None = None,
-    ) -> Excerpt:
-        """One that fits, if the track is long enough.
-
-        Args:
-            track: to play from.
-            rng: decides.
-            spread: half of the octaves by which its speed may differ, either way.
-            lower: range of the octaves by which it is played slower and lower, in place of that.
-        """
+    def draw(self, track: Track, rng: np.random.Generator, speeds: Speeds = SPEEDS) -> Excerpt:
+        """One that fits, if the track is long enough."""
         extra = self.extra
-        if lower is not None:
-            speed = float(2.0 ** -rng.uniform(*lower))
-        else:
-            speed = float(2.0 ** rng.uniform(-2.0 * spread, 2.0 * spread)) if rng.random() < 0.4 else 1.0
+        speed = float(2.0 ** rng.uniform(*speeds.octaves)) if rng.random() < speeds.odds else 1.0
         tempo, semitones = 1.0, 0.0
         if extra.tempo > 0.0 and rng.random() < extra.tempo:
             tempo = float(rng.uniform(*extra.tempo_factor))

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from rtsep.spec import STEMS, UsageError
 from rtsep.training import augmentation as augment
 from rtsep.training.augmentation import Audio
-from rtsep.training.config import AugmentConfig, DataConfig, MixConfig
 from rtsep.training.corpus import Track
-from rtsep.training.excerpts import Excerpt, Parts, Player, silence
+from rtsep.training.data_config import AugmentConfig, DataConfig, MixConfig
+from rtsep.training.excerpts import SPEEDS, Excerpt, Parts, Player, Speeds, silence
 from rtsep.training.guitars import guitar
 from rtsep.training.labels import (
     BASS,
@@ -37,6 +37,8 @@ from rtsep.training.silence import Stretch, silent_stretches
 from rtsep.training.synths import synth
 from rtsep.training.treatment import Treatment
 
+VOICES = Speeds((-0.6, 0.6))
+"""Voices differ more among themselves than instruments do."""
 VOICES_WIDEST = 0.5
 """How far voices are widened, against instruments: most records keep them near the middle."""
 SOURCE_DB = (-10.0, 3.0)
@@ -240,10 +242,12 @@ class Mixer:
     def _one_voice(self, rng: np.random.Generator) -> Audio:
         """A sounding excerpt; short clips and rests make some draws silent, so several are tried."""
         audio = silence(self.samples)
-        extra = self.extra
-        lower = extra.deep_octaves if extra.deep_voices > 0.0 and rng.random() < extra.deep_voices else None
+        speeds = VOICES
+        if self.extra.deep_voices > 0.0 and rng.random() < self.extra.deep_voices:
+            least, most = self.extra.deep_octaves
+            speeds = Speeds((-most, -least), odds=1.0)
         for _ in range(4):
-            audio = self._single(self.voices.pick(rng), "vocals", rng, 0.3, lower)
+            audio = self._single(self.voices.pick(rng), "vocals", rng, speeds)
             if augment.rms(audio) > 3e-3:
                 break
         if rng.random() < 0.3:
@@ -315,15 +319,8 @@ class Mixer:
 
         return _changed(parts, self.other_at, joined)
 
-    def _single(
-        self,
-        track: Track,
-        name: str,
-        rng: np.random.Generator,
-        spread: float = 0.15,
-        lower: tuple[float, float] | None = None,
-    ) -> Audio:
-        excerpt = self.player.draw(track, rng, spread, lower)
+    def _single(self, track: Track, name: str, rng: np.random.Generator, speeds: Speeds = SPEEDS) -> Audio:
+        excerpt = self.player.draw(track, rng, speeds)
         group: Group = (self.stems.index(name),)
         ((_, audio),) = self.player.play(track, [(group, (name,))], excerpt)
         if rng.random() < 0.6:

@@ -11,8 +11,8 @@ from rtsep.evaluation.live_conditions import CROWD, bleed, crowd, gain_to, host_
 from rtsep.spec import UsageError
 from rtsep.training import effects
 from rtsep.training.augmentation import Audio
-from rtsep.training.config import AugmentConfig
 from rtsep.training.corpus import load_noise
+from rtsep.training.data_config import AugmentConfig
 from rtsep.training.excerpts import Parts, silence
 from rtsep.training.labels import place_of
 
@@ -73,8 +73,7 @@ class Treatment:
                 side = 1 - side
             treated = [(group, np.stack((audio[side], audio[side]))) for group, audio in treated]
         if extra.lead_in > 0.0 and rng.random() < extra.lead_in:
-            begins = round(float(rng.uniform(*extra.lead_in_seconds)) * rate)
-            heard = np.arange(self.samples) >= min(begins, self.samples)
+            heard = np.arange(self.samples) >= float(rng.uniform(*extra.lead_in_seconds)) * rate
             treated = [(group, audio * heard) for group, audio in treated]
         return treated
 

@@ -11,8 +11,8 @@ import pytest
 import soundfile
 
 from rtsep.spec import UsageError
-from rtsep.training.config import DataConfig
 from rtsep.training.corpus import Track, find_tracks, load_corpus, load_training, load_validation
+from rtsep.training.data_config import DataConfig
 from tests.training.corpora import RATE, write_corpus, write_track
 
 

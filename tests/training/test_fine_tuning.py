@@ -14,8 +14,9 @@ from pydantic import ValidationError
 
 from rtsep.separators.catalogue import all_architectures, classes
 from rtsep.spec import STEMS, UsageError
-from rtsep.training.config import AugmentConfig, FineTuneConfig, MixConfig, TrainConfig, load_config
+from rtsep.training.config import FineTuneConfig, TrainConfig, load_config
 from rtsep.training.corpus import load_training
+from rtsep.training.data_config import AugmentConfig, MixConfig
 from rtsep.training.fine_tuning import LAST_LAYERS, freeze
 from rtsep.training.loop import Trainer
 from rtsep.training.mixing import Mixer

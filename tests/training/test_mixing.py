@@ -13,8 +13,8 @@ import soundfile
 
 from rtsep.spec import UsageError
 from rtsep.training.augmentation import rms
-from rtsep.training.config import AugmentConfig, DataConfig, MixConfig
 from rtsep.training.corpus import Track, load_corpus, load_training
+from rtsep.training.data_config import AugmentConfig, DataConfig, MixConfig
 from rtsep.training.mixing import Example, Mixer
 from tests.training.corpora import RATE, write_corpus
 

@@ -19,8 +19,9 @@ from rtsep.evaluation.campaign import Settings, evaluate
 from rtsep.evaluation.systems import Model, Oracle
 from rtsep.evaluation.tracks import find_tracks
 from rtsep.spec import STEMS, UsageError
-from rtsep.training.config import DataConfig, MixConfig, TrainConfig
+from rtsep.training.config import TrainConfig
 from rtsep.training.corpus import Track, load_training
+from rtsep.training.data_config import DataConfig, MixConfig
 from rtsep.training.labels import knows_backing, labels_of
 from rtsep.training.loop import Trainer
 from rtsep.training.mixing import Mixer
