@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from rtsep.separators.registry import find_any
 from rtsep.spec import STEMS, ModelError, UsageError
-from rtsep.training.data_config import AugmentConfig, DataConfig, MixConfig, Strict
+from rtsep.training.data_config import AugmentConfig, DataConfig, MixConfig, Strict, Weight
 
 BESIDE_STEMS = ("accompaniment", "mixture")
 """What a sound file of a track may hold that is no stem; no stem can be called so, nor `rest`."""
@@ -73,20 +73,20 @@ class LossConfig(Strict):
     """
 
     objective: Literal["auto", "masks", "waveform"] = "auto"
-    l1: float = Field(default=0.0, ge=0.0)
-    mse: float = Field(default=0.0, ge=0.0)
-    magnitude: float = Field(default=0.0, ge=0.0)
-    magnitude_l1: float = Field(default=0.0, ge=0.0)
-    dual: float = Field(default=0.0, ge=0.0)
-    si_sdr: float = Field(default=0.0, ge=0.0)
-    mr_stft: float = Field(default=0.0, ge=0.0)
-    complex: float = Field(default=0.0, ge=0.0)
-    compressed: float = Field(default=0.0, ge=0.0)
-    consistency: float = Field(default=0.0, ge=0.0)
-    silence: float = Field(default=0.0, ge=0.0)
+    l1: Weight = 0.0
+    mse: Weight = 0.0
+    magnitude: Weight = 0.0
+    magnitude_l1: Weight = 0.0
+    dual: Weight = 0.0
+    si_sdr: Weight = 0.0
+    mr_stft: Weight = 0.0
+    complex: Weight = 0.0
+    compressed: Weight = 0.0
+    consistency: Weight = 0.0
+    silence: Weight = 0.0
     vocals: float = Field(default=1.0, gt=0.0)
     scale_free: float = Field(default=0.0, ge=0.0, le=1.0)
-    silent_parts: float = Field(default=0.0, ge=0.0)
+    silent_parts: Weight = 0.0
 
     @model_validator(mode="after")
     def _terms_are_of_the_waveform(self) -> Self:

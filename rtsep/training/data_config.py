@@ -9,6 +9,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Odds = Annotated[float, Field(ge=0.0, le=1.0)]
+Weight = Annotated[float, Field(ge=0.0)]
 Level = Annotated[float, Field(ge=-80.0, le=0.0)]
 Balance = Annotated[float, Field(ge=-60.0, le=60.0)]
 Loudness = Annotated[float, Field(ge=-80.0, le=20.0)]
@@ -58,7 +59,7 @@ class DataConfig(Strict):
     validation: Path | None = None
     validation_tracks: Literal["musdb"] | tuple[str, ...] = ()
     cache: Path = Path("runs/cache")
-    weights: dict[str, Annotated[float, Field(ge=0.0)]] = Field(default_factory=dict)
+    weights: dict[str, Weight] = Field(default_factory=dict)
     bass_in_other: tuple[str, ...] = ()
     includes: dict[str, dict[str, tuple[str, ...]]] = Field(default_factory=dict)
     names: dict[str, str] = Field(default_factory=dict)
@@ -116,14 +117,14 @@ class MixConfig(Strict):
         level_db: range of the whole mixture's level against full scale.
     """
 
-    aligned: float = Field(default=0.25, ge=0.0)
-    over_backing: float = Field(default=0.35, ge=0.0)
-    remixed: float = Field(default=0.2, ge=0.0)
-    instrumental: float = Field(default=0.14, ge=0.0)
-    vocal: float = Field(default=0.06, ge=0.0)
-    guitars: float = Field(default=0.0, ge=0.0, le=1.0)
-    synths: float = Field(default=0.0, ge=0.0, le=1.0)
-    silent_source: float = Field(default=0.0, ge=0.0)
+    aligned: Weight = 0.25
+    over_backing: Weight = 0.35
+    remixed: Weight = 0.2
+    instrumental: Weight = 0.14
+    vocal: Weight = 0.06
+    guitars: Odds = 0.0
+    synths: Odds = 0.0
+    silent_source: Weight = 0.0
     silence_db: float = Field(default=-40.0, le=-20.0)
     procedure: Literal["levels", "sum", "average", "scale", "adaptive"] = "levels"
     vocal_db: tuple[Balance, Balance] = (-10.0, 6.0)
